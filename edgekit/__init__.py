@@ -1,0 +1,25 @@
+"""edgekit: a trained model goes in, a checked edge artifact and a report come out.
+
+Importing this package loads no framework: `convert` and the other names are resolved on
+first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "convert"]
+
+if TYPE_CHECKING:
+    from edgekit.api import convert
+
+
+def __getattr__(name: str) -> object:
+    """Resolves the public names lazily (PEP 562)."""
+    if name == "convert":
+        from edgekit.api import convert
+
+        return convert
+    raise AttributeError(f"module 'edgekit' has no attribute {name!r}")

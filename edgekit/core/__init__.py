@@ -1,0 +1,1 @@
+"""Data and contracts shared by every part: no behaviour of a stage or target lives here."""

@@ -1,0 +1,76 @@
+"""What travels with a model besides its graph: preprocessing, labels, origin."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from edgekit.core.model_base import FrozenModel
+
+METADATA_KEY = "edgekit.metadata"
+"""Key under which every artifact (ONNX ``metadata_props``, TFLite metadata buffer) holds
+the JSON of `ModelMetadata`."""
+
+
+class Preprocessing(FrozenModel):
+    """How an image of 0..255 becomes the model's input, declared once.
+
+    The value fed is ``(pixel * scale - mean[c]) / std[c]``, after resizing, cropping and
+    converting the channels, in the axis order of the input's `TensorSpec`.
+
+    Attributes:
+        size: Height and width in pixels after resizing; None keeps the image's own.
+        resize: How ``size`` is reached: ``"stretch"`` ignores the aspect ratio;
+            ``"crop"`` resizes the shorter side to ``size / crop_fraction`` and cuts the centre.
+        crop_fraction: Share of the resized image that ``"crop"`` keeps (timm's ``crop_pct``).
+        interpolation: Resampling filter.
+        channels: Channel order the model expects.
+        scale: Factor on the raw 0..255 value, before mean and std.
+        mean: One value per channel, in units of the scaled value.
+        std: One value per channel, in units of the scaled value.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: Literal["stretch", "crop"] = "stretch"
+    crop_fraction: float = Field(1.0, gt=0, le=1)
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    channels: Literal["gray", "rgb", "bgr"] = "rgb"
+    scale: float = 1.0 / 255.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Preprocessing:
+        count = 1 if self.channels == "gray" else 3
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, count):
+                raise ValueError(
+                    f"{name} has {len(values)} values, but {self.channels} has {count} channels"
+                )
+        if any(value <= 0 for value in self.std):
+            raise ValueError("std must be above 0 in every channel")
+        return self
+
+
+class ModelMetadata(FrozenModel):
+    """Facts about a model that no graph states.
+
+    Attributes:
+        name: Short name, used for file names.
+        source: Where it came from, as the user wrote it.
+        preprocessing: Image preprocessing of the first input; None where it is not an image
+            or the input is fed raw.
+        labels: Class names by index of the classifier output; empty when unknown.
+        author: Optional, copied into formats that have a field for it.
+        license: Optional SPDX identifier.
+        version: Optional version of the model.
+    """
+
+    name: str = "model"
+    source: str = ""
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
+    author: str = ""
+    license: str = ""
+    version: str = ""

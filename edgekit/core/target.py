@@ -1,0 +1,202 @@
+"""The contract of a target: all that the rest of edgekit knows of a deployment format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pydantic import Field
+
+from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.metrics import LatencyStats, Unavailable
+from edgekit.core.model_base import FrozenModel
+from edgekit.core.signature import ModelSignature
+from edgekit.errors import UnsupportedNode
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import onnx_ir as ir
+
+    type Array = npt.NDArray[np.generic]
+
+Precision = Literal["float32", "float16"]
+
+
+class LowerConfig(FrozenModel):
+    """Options of lowering a canonical graph to a target."""
+
+    precision: Precision = Field("float32", description="Numeric form of the artifact.")
+    engine: str = Field(
+        "edgekit", description="Lowering engine: edgekit's own, or another the target offers."
+    )
+
+
+class RuntimeConfig(FrozenModel):
+    """How a runtime is started."""
+
+    threads: int = Field(1, ge=1, description="Threads given to the runtime.")
+
+
+class BenchConfig(FrozenModel):
+    """Options of a latency measurement."""
+
+    threads: int = Field(1, ge=1, description="Threads given to the runtime.")
+    warmup_runs: int = Field(10, ge=0, description="Runs before measuring, not counted.")
+    runs: int = Field(100, ge=1, description="Measured runs.")
+    memory: bool = Field(True, description="Measure peak memory in a fresh process.")
+
+
+class TargetInfo(FrozenModel):
+    """Facts about a target that are known without loading its toolchain.
+
+    Attributes:
+        name: Registered name, as given to ``--target``.
+        title: Human name.
+        extra: The extra of edgekit that installs its toolchain.
+        artifact_kind: Kind of the artifact that `Target.lower` makes.
+        suffix: File suffix of that artifact, with the dot.
+        precisions: Numeric forms it can be lowered to.
+        engines: Lowering engines, the default first.
+    """
+
+    name: str
+    title: str
+    extra: str
+    artifact_kind: ArtifactKind
+    suffix: str
+    precisions: tuple[Precision, ...]
+    engines: tuple[str, ...] = ("edgekit",)
+
+
+class Capabilities(FrozenModel):
+    """What this machine can do with a target: None means yes, otherwise the reason why not."""
+
+    convertible: Unavailable | None = None
+    runnable: Unavailable | None = None
+    measurable: Unavailable | None = None
+
+
+class SupportReport(FrozenModel):
+    """Result of checking a graph against a target before lowering."""
+
+    unsupported: tuple[UnsupportedNode, ...] = ()
+
+    @property
+    def supported(self) -> bool:
+        """True when every node can be lowered."""
+        return not self.unsupported
+
+
+class OpCount(FrozenModel):
+    """Number of operators of one type in an artifact."""
+
+    op: str
+    count: int
+
+
+class Inspection(FrozenModel):
+    """Static facts about a model file.
+
+    Attributes:
+        path: The file.
+        format: ``"onnx"``, ``"tflite"`` ...
+        signature: Inputs and outputs.
+        ops: Operators by type, most frequent first.
+        macs: Multiply-accumulates of one inference at batch 1; None when a shape is unknown.
+        parameters: Number of constant weights.
+        size_bytes: Size of the file (with external data).
+        integer_ops: Operators that compute on integers.
+        float_ops: Operators that compute on floating point.
+        details: Anything particular to the format, by name.
+    """
+
+    path: Path
+    format: str
+    signature: ModelSignature
+    ops: tuple[OpCount, ...]
+    macs: int | None
+    parameters: int
+    size_bytes: int
+    integer_ops: int
+    float_ops: int
+    details: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """What lowering gives: the artifact and the reasons for everything noteworthy."""
+
+    artifact: Artifact
+    notes: tuple[str, ...] = ()
+
+
+class Session(Protocol):
+    """A loaded artifact, ready to run. Not thread-safe; use one session a thread."""
+
+    @property
+    def signature(self) -> ModelSignature:
+        """Inputs and outputs in the canonical graph's axis order."""
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of the runtime, for example ``"LiteRT 2.1.2 (XNNPACK)"``."""
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs once.
+
+        Args:
+            feeds: By input name, in the canonical graph's axis order and dtype; arrays are
+                not modified. The session converts to the stored order.
+
+        Returns:
+            By output name, in the canonical graph's axis order; arrays owned by the caller.
+
+        Raises:
+            InputError: If a feed is missing or has the wrong shape or dtype.
+        """
+
+    def close(self) -> None:
+        """Frees the runtime; the session cannot be used afterwards."""
+
+
+class Target(Protocol):
+    """A deployment format. Methods that a machine cannot serve return `Unavailable`."""
+
+    @property
+    def info(self) -> TargetInfo:
+        """Static facts; needs no toolchain."""
+
+    def capabilities(self) -> Capabilities:
+        """What can be done on this machine, each with its reason if not."""
+
+    def check(self, model: ir.Model) -> SupportReport:
+        """Looks for nodes that cannot be lowered; ``model`` is not modified."""
+
+    def lower(self, source: Artifact, config: LowerConfig, workdir: Path) -> Lowered | Unavailable:
+        """Lowers a canonical ONNX artifact to a new file below ``workdir``.
+
+        Raises:
+            UnsupportedGraphError: With all nodes that cannot be lowered.
+        """
+
+    def load(self, artifact: Path, config: RuntimeConfig) -> Session | Unavailable:
+        """Loads a file of this target's format into its runtime."""
+
+    def measure(self, artifact: Path, config: BenchConfig) -> LatencyStats | Unavailable:
+        """Measures latency on this machine with inputs of fixed random values."""
+
+    def inspect(self, path: Path) -> Inspection:
+        """Static facts about a file of this format; needs no runtime.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+        """
+
+    def quant_constraints(self) -> Unavailable:
+        """What the target demands of quantized graphs."""
+
+    def integrate(self, artifact: Artifact, destination: Path) -> Unavailable:
+        """Writes an application skeleton around the artifact."""

@@ -1,0 +1,1 @@
+"""Work on ONNX graphs: loading, canonical passes, inspection, reference execution."""

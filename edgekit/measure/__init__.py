@@ -1,0 +1,1 @@
+"""Latency, memory and output-difference measurements shared by all targets."""

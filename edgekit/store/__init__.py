@@ -1,0 +1,1 @@
+"""Content-addressed artifacts with provenance: what makes runs resume."""

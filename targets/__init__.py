@@ -1,0 +1,1 @@
+"""Deployment targets; each folder holds all there is to know of one."""

@@ -1,0 +1,1 @@
+"""Target onnxruntime: the canonical graph itself, run and measured."""

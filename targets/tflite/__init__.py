@@ -1,0 +1,1 @@
+"""Target tflite: LiteRT flatbuffers for phones and boards."""
