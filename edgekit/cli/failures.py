@@ -5,21 +5,18 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from pathlib import Path
 
 from edgekit.errors import EdgekitError, InternalError
 
 EXIT_INTERNAL = 1
-EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
 
-_DISK_ERRORS = {
-    errno.ENOSPC: (EXIT_INTERNAL, "the disk is full", "free some space and run it again"),
-    errno.EDQUOT: (EXIT_INTERNAL, "the disk quota is used up", "free some space"),
-    errno.EROFS: (EXIT_USAGE, "the file system is read-only", "choose another folder"),
-    errno.EACCES: (EXIT_USAGE, "permission denied", "choose a folder that you may write to"),
-    errno.EPERM: (EXIT_USAGE, "permission denied", "choose a folder that you may write to"),
-}
+_ENVIRONMENT_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+)
+"""What the operating system refuses for reasons outside edgekit."""
 
 
 def report_failure(error: BaseException, *, debug: bool) -> int:
@@ -51,10 +48,11 @@ def _describe(error: BaseException) -> tuple[int, str]:
     if isinstance(error, EdgekitError):
         prefix = "internal error: " if isinstance(error, InternalError) else ""
         return error.exit_code, f"{prefix}{error}"
-    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-        code, what, remedy = _DISK_ERRORS[error.errno]
-        where = f" at {error.filename}" if error.filename else ""
-        return code, f"{what}{where}; {remedy}"
+    if isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRORS:
+        from edgekit.store.os_errors import explain_os_error
+
+        explained = explain_os_error(error, "use", Path(error.filename or "the output folder"))
+        return explained.exit_code, str(explained)
     if isinstance(error, MemoryError):
         return EXIT_INTERNAL, "out of memory; close other programs or use a smaller model"
     kind = type(error).__name__
