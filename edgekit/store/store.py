@@ -51,7 +51,9 @@ class Garbage:
 
 
 class Store:
-    """Artifacts by digest and stage runs by key, in one folder::
+    """Artifacts by digest and stage runs by key, in one folder.
+
+    Its layout::
 
         objects/<aa>/<digest><suffix>   a file or folder, named by the sha256 of its content
         runs/<key>.json                 `Record`, written when its objects are in place
