@@ -13,7 +13,7 @@ from edgekit.core.progress import Progress, SilentProgress
 from edgekit.core.run_summary import RunSummary
 from edgekit.core.stage import FinishedStep, Note, StageContext, StageResult
 from edgekit.errors import EdgekitError, InputError, InternalError
-from edgekit.pipeline.device import machine_scope
+from edgekit.measure.device import device_name
 from edgekit.pipeline.publish import check_writable, publish
 from edgekit.pipeline.run_result import RunResult, StepResult
 from edgekit.pipeline.steps import Plan, Step
@@ -138,7 +138,7 @@ class _Run:
     def _provenance(self, step: Step, inputs: Mapping[str, Artifact]) -> Provenance:
         stage, target = step.stage, step.target
         tools = stage.tools if target is None else (*stage.tools, *target.info.tools)
-        scope = machine_scope() if step.machine_bound else {}
+        scope = {"device": device_name()} if step.machine_bound else {}
         if step.takes_everything:
             # Such a stage tells of steps, not only of their artifacts.
             scope |= {f"step {done.id}": done.key for done in self._history}

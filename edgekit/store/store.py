@@ -172,13 +172,14 @@ class Store:
         """
         with self._explained("clean"):
             scratch = remove_abandoned(self._scratch)
-            for leftover in self._runs.glob(f"{TEMPORARY_PREFIX}*"):
-                leftover.unlink(missing_ok=True)
             with exclusive_lock(self.root / "commit.lock") as alone:
                 objects = self._remove_unnamed() if alone else 0
         return Garbage(scratch, objects)
 
     def _remove_unnamed(self) -> int:
+        """Call only while nobody commits: unfinished records and unnamed objects are normal then."""
+        for leftover in self._runs.glob(f"{TEMPORARY_PREFIX}*"):
+            leftover.unlink(missing_ok=True)
         named: set[str] = set()
         for path in self._runs.glob("*.json"):
             try:
