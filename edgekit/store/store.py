@@ -177,7 +177,7 @@ class Store:
         return Garbage(scratch, objects)
 
     def _remove_unnamed(self) -> int:
-        """Call only while nobody commits: unfinished records and unnamed objects are normal then."""
+        """Call only while nobody commits: who commits has unnamed objects for a moment."""
         for leftover in self._runs.glob(f"{TEMPORARY_PREFIX}*"):
             leftover.unlink(missing_ok=True)
         named: set[str] = set()

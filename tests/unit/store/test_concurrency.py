@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from edgekit.store.file_lock import FileLock
 from edgekit.store.provenance import Provenance
 from edgekit.store.scratch import remove_abandoned, scratch_folder
@@ -52,7 +54,13 @@ def test_two_writers_of_the_same_results_both_succeed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for seed in range(30):
         given = Provenance(
-            stage="s", stage_version=1, config={}, inputs={}, external_files=(), tools={}, seed=seed
+            stage="s",
+            stage_version=1,
+            config={},
+            inputs={},
+            external_files=(),
+            tools={},
+            seed=seed,
         )
         assert store.get(given.key()).record is not None
     assert not list((tmp_path / "scratch").iterdir())
@@ -121,11 +129,12 @@ def test_second_owner_of_a_key_waits_and_says_so(tmp_path: Path) -> None:
     assert process.communicate()[0].strip() == "got it"
 
 
-def test_scratch_is_removed_when_the_body_fails(tmp_path: Path) -> None:
-    try:
+def test_scratch_is_removed_when_the_body_is_interrupted(tmp_path: Path) -> None:
+    def interrupted() -> None:
         with scratch_folder(tmp_path) as folder:
             (folder / "x").write_bytes(b"x")
             raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        pass
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert not list(tmp_path.iterdir())

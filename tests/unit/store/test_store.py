@@ -212,7 +212,9 @@ def test_full_disk_is_named_and_leaves_no_record(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(store_module, "sync_tree", full)
-    with pytest.raises(UsageError, match=r"(?s)Cannot write to the store .*The disk is full.*kept"):
+    with pytest.raises(
+        UsageError, match=r"(?s)Cannot write to the store .*The disk is full.*kept"
+    ):
         put(store, provenance())
     monkeypatch.undo()
     assert store.get(provenance().key()).record is None
