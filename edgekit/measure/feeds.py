@@ -47,6 +47,6 @@ def _random_array(spec: TensorSpec, seed: int, batch: int) -> npt.NDArray[Any]:
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(dtype)
     if dtype.itemsize == 1:
-        limits = np.iinfo(dtype)
-        return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+        low = 0 if dtype.kind == "u" else -128
+        return rng.integers(low, low + 256, shape).astype(dtype)
     return rng.integers(0, 2, shape).astype(dtype)

@@ -20,6 +20,7 @@ STABLE_WITHIN = 0.05
 MAX_WARMUP_WINDOWS = 10
 MAX_WARMUP_NS = 5_000_000_000
 BOOTSTRAP_RESAMPLES = 2000
+_PROGRESS_STEPS = 20
 
 type Runnable = Callable[[], object]
 
@@ -49,8 +50,15 @@ class Timings:
         runtime: str,
         batch: int = 1,
         peak_memory_bytes: int | None = None,
+        notes: tuple[str, ...] = (),
     ) -> LatencyStats:
         """The figures with their conditions; the device is this one."""
+        if self.warmup_runs and not self.stable:
+            unsettled = (
+                f"the latency did not settle within {STABLE_WITHIN:.0%} during "
+                f"{self.warmup_runs} warm-up runs"
+            )
+            notes = (*notes, unsettled)
         return LatencyStats(
             p50_ms=self.percentile_ms(50),
             p90_ms=self.percentile_ms(90),
@@ -63,6 +71,7 @@ class Timings:
             runtime=runtime,
             device=device_name(),
             peak_memory_bytes=peak_memory_bytes,
+            notes=notes,
         )
 
 
@@ -122,13 +131,11 @@ def measure_latency(
         raise ValueError(f"{runs} runs after {warmup_runs} warm-up runs cannot be measured")
     progress = progress or SilentProgress()
     samples = np.empty(runs, dtype=np.int64)
-    progress.start("latency", runs)
-    with _garbage_collector_off():
+    with _reported(progress, "latency", runs) as done, _garbage_collector_off():
         warmed, stable = _warm_up(run, warmup_runs)
         for index in range(runs):
             samples[index] = _time_once(run)
-            progress.advance()
-    progress.finish()
+            done(index)
     return Timings(samples_ns=samples, warmup_runs=warmed, stable=stable)
 
 
@@ -163,14 +170,12 @@ def interleaved(
     rng = np.random.default_rng(seed)
     a_first = rng.random(runs) < 0.5
     times = np.empty((runs, 2), dtype=np.int64)
-    progress.start("latency, interleaved", runs)
-    with _garbage_collector_off():
+    with _reported(progress, "latency, interleaved", runs) as done, _garbage_collector_off():
         warmed = max(_warm_up(a, warmup_runs)[0], _warm_up(b, warmup_runs)[0])
         for index, first in enumerate(a_first):
             for column in (0, 1) if first else (1, 0):
                 times[index, column] = _time_once((a, b)[column])
-            progress.advance()
-    progress.finish()
+            done(index)
     return _ratio(times, warmed, seed, rng)
 
 
@@ -211,24 +216,44 @@ def _ratio(
 
 def _warm_up(run: Runnable, window: int) -> tuple[int, bool]:
     """Runs until stable; gives the number of runs and whether they became stable."""
-    if window == 0:
-        return 0, False
-    began = perf_counter_ns()
-    before = float(np.median([_time_once(run) for _ in range(window)]))
-    for done in range(2, MAX_WARMUP_WINDOWS + 1):
-        now = float(np.median([_time_once(run) for _ in range(window)]))
-        if abs(now - before) <= STABLE_WITHIN * before:
-            return done * window, True
-        if perf_counter_ns() - began > MAX_WARMUP_NS:
-            return done * window, False
+    times: list[int] = []
+    before = 0.0
+    spent = 0
+    for _ in range(MAX_WARMUP_WINDOWS if window else 0):
+        for _ in range(window):
+            times.append(_time_once(run))
+            spent += times[-1]
+            if spent > MAX_WARMUP_NS:
+                return len(times), False
+        now = float(np.median(times[-window:]))
+        if before and abs(now - before) <= STABLE_WITHIN * before:
+            return len(times), True
         before = now
-    return MAX_WARMUP_WINDOWS * window, False
+    return len(times), False
 
 
 def _time_once(run: Runnable) -> int:
     start = perf_counter_ns()
     run()
     return perf_counter_ns() - start
+
+
+@contextmanager
+def _reported(progress: Progress, label: str, runs: int) -> Iterator[Callable[[int], None]]:
+    """Tells the progress of a measurement in few steps, for drawing disturbs the caches."""
+    step = max(1, runs // _PROGRESS_STEPS)
+
+    def done(index: int) -> None:
+        if (index + 1) % step == 0:
+            progress.advance(step)
+        elif index + 1 == runs:
+            progress.advance(runs % step)
+
+    progress.start(label, runs)
+    try:
+        yield done
+    finally:
+        progress.finish()
 
 
 @contextmanager
