@@ -11,7 +11,7 @@ from edgekit.errors import UsageError
 
 _REMEDIES = {
     errno.ENOSPC: "The disk is full. Free some space and run again; finished steps are kept",
-    errno.EDQUOT: "The disk quota is used up. Free some space and run again; finished steps are kept",
+    errno.EDQUOT: "The disk quota is used up. Free some space and run again",
     errno.EROFS: "It is on a read-only file system. Choose a folder that can be written to",
     errno.EACCES: "Permission is denied. Choose a folder that you may write to",
     errno.EPERM: "Permission is denied. Choose a folder that you may write to",

@@ -51,7 +51,9 @@ class Garbage:
 
 
 class Store:
-    """Artifacts by digest and stage runs by key, in one folder::
+    """Artifacts by digest and stage runs by key, in one folder.
+
+    Its layout::
 
         objects/<aa>/<digest><suffix>   a file or folder, named by the sha256 of its content
         runs/<key>.json                 `Record`, written when its objects are in place
@@ -170,13 +172,14 @@ class Store:
         """
         with self._explained("clean"):
             scratch = remove_abandoned(self._scratch)
-            for leftover in self._runs.glob(f"{TEMPORARY_PREFIX}*"):
-                leftover.unlink(missing_ok=True)
             with exclusive_lock(self.root / "commit.lock") as alone:
                 objects = self._remove_unnamed() if alone else 0
         return Garbage(scratch, objects)
 
     def _remove_unnamed(self) -> int:
+        """Call only while nobody commits: who commits has unnamed objects for a moment."""
+        for leftover in self._runs.glob(f"{TEMPORARY_PREFIX}*"):
+            leftover.unlink(missing_ok=True)
         named: set[str] = set()
         for path in self._runs.glob("*.json"):
             try:
