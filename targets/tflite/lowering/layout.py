@@ -128,16 +128,22 @@ def _with_ones(shape: Sequence[Dim], long_axes: Sequence[int]) -> Axes:
     """Completes an order of the axes longer than 1 with the axes of size 1.
 
     NHWC is taken for rank 4 where it fits, since convolutions and their neighbours want it;
-    then the logical order; else each axis of size 1 stands before the next higher long axis.
+    then the logical order; else leading axes of size 1 stay in front and every other one stands
+    before the next higher axis.
     """
     rank = len(shape)
     for candidate in ([NHWC] if rank == 4 else []) + [identity(rank)]:
         if [axis for axis in candidate if axis in set(long_axes)] == list(long_axes):
             return candidate
     result = list(long_axes)
+    lowest = min(long_axes, default=rank)
     for axis in range(rank):
         if axis in result:
             continue
         following = next((later for later in range(axis + 1, rank) if later in result), None)
-        result.insert(len(result) if following is None else result.index(following), axis)
+        if axis < lowest:
+            position = axis
+        else:
+            position = len(result) if following is None else result.index(following)
+        result.insert(position, axis)
     return tuple(result)

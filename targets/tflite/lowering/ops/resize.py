@@ -33,7 +33,7 @@ _ROUNDING: dict[str, Callable[[Doubles], Doubles]] = {
 }
 
 
-@lowers("Resize", "Upsample", accepts="nearest or linear over height and width, constant sizes")
+@lowers("Resize", accepts="nearest or linear over height and width, constant sizes")
 def lower_resize(context: LoweringContext, node: ir.Node) -> None:
     """Resize of [N,C,H,W] over H and W."""
     value, result = required_input(node, 0), node.outputs[0]
@@ -46,11 +46,7 @@ def lower_resize(context: LoweringContext, node: ir.Node) -> None:
     if text_attribute(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Refusal("an aspect-ratio policy", "stretch")
     mode = text_attribute(node, "mode", "nearest")
-    coordinates = text_attribute(
-        node,
-        "coordinate_transformation_mode",
-        "half_pixel" if node.op_type == "Resize" else "asymmetric",
-    )
+    coordinates = text_attribute(node, "coordinate_transformation_mode", "half_pixel")
     scales = _scales(context, node, before, after)
     if mode == "linear":
         _lower_linear(context, node, coordinates, scales)
@@ -70,9 +66,7 @@ def _scales(
 
     ONNX computes coordinates with the given scale even if the rounded size differs from it.
     """
-    position = 1 if node.op_type == "Upsample" else 2
-    value = optional_input(node, position)
-    constant = context.constant(value)
+    constant = context.constant(optional_input(node, 2))
     if constant is not None and constant.size == 4:
         return [float(constant[2]), float(constant[3])]
     return [after[i] / before[i] for i in range(2)]
@@ -122,8 +116,7 @@ def _nearest_indices(
             f"coordinate_transformation_mode {coordinates!r}",
             "half_pixel, pytorch_half_pixel, align_corners, asymmetric",
         )
-    default = "round_prefer_floor" if node.op_type == "Resize" else "floor"
-    rounding = text_attribute(node, "nearest_mode", default)
+    rounding = text_attribute(node, "nearest_mode", "round_prefer_floor")
     return np.clip(_ROUNDING[rounding](source), 0, before - 1).astype(np.int64)
 
 
@@ -171,4 +164,5 @@ def _tflite_indices(before: int, after: int, *, half_pixel: bool) -> npt.NDArray
     scale = np.float32(before) / np.float32(after)
     offset = np.float32(0.5 if half_pixel else 0.0)
     position = (np.arange(after, dtype=np.float32) + offset) * scale
-    return np.clip(np.floor(position), 0, before - 1).astype(np.int64)
+    picked: npt.NDArray[np.int64] = np.clip(np.floor(position), 0, before - 1).astype(np.int64)
+    return picked

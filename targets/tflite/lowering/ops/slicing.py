@@ -23,7 +23,7 @@ def lower_slice(context: LoweringContext, node: ir.Node) -> None:
     """Slice -> SLICE, or STRIDED_SLICE where a step is above 1."""
     value, result = required_input(node, 0), node.outputs[0]
     shape = context.shape(value)
-    rank, axes = len(shape), context.axes(value)
+    rank = len(shape)
     starts = context.required_constant(required_input(node, 1), "starts").reshape(-1)
     ends = context.required_constant(required_input(node, 2), "ends").reshape(-1)
     listed, stepped = optional_input(node, 3), optional_input(node, 4)
