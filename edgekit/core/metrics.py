@@ -98,6 +98,8 @@ class LatencyStats(FrozenModel):
         device: Processor, as the operating system names it.
         peak_memory_bytes: Highest resident memory of a fresh process that loads and runs the
             artifact, less that of the same process before loading; None when not measured.
+        notes: What a reader must know besides, such as why a figure is missing or that the
+            latency did not settle.
     """
 
     p50_ms: float
@@ -111,6 +113,7 @@ class LatencyStats(FrozenModel):
     runtime: str
     device: str
     peak_memory_bytes: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class OutputDifference(FrozenModel):
