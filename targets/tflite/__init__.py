@@ -1,1 +1,19 @@
-"""Target tflite: LiteRT flatbuffers for phones and boards."""
+"""Target tflite: LiteRT flatbuffers for phones and boards.
+
+Importing this package loads no toolchain; `INFO` holds the facts known without one.
+"""
+
+from __future__ import annotations
+
+from edgekit.core.artifact import ArtifactKind
+from edgekit.core.target import TargetInfo
+
+INFO = TargetInfo(
+    name="tflite",
+    title="TensorFlow Lite (LiteRT)",
+    extra="tflite",
+    artifact_kind=ArtifactKind.TFLITE,
+    suffix=".tflite",
+    precisions=("float32", "float16"),
+    engines=("edgekit", "onnx2tf"),
+)

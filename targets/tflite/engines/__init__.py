@@ -1,0 +1,1 @@
+"""Lowering engines other than edgekit's own."""
