@@ -78,20 +78,3 @@ def from_stored(spec: TensorSpec, array: Array) -> Array:
     if spec.stored_axes is not None:
         array = array.transpose(np.argsort(spec.stored_axes))
     return np.ascontiguousarray(array).astype(spec.dtype, copy=False)
-
-
-def random_feeds(signature: ModelSignature, batch: int, seed: int) -> dict[str, Array]:
-    """Feeds of fixed random values: normal floats, integers 0 and 1.
-
-    Integers stay at 0 and 1 because what an integer input may hold (an index, a length)
-    is not known from the signature.
-    """
-    rng = np.random.default_rng(seed)
-    feeds: dict[str, Array] = {}
-    for spec in signature.inputs:
-        shape = spec.concrete_shape(batch)
-        if spec.dtype.startswith(("float", "bfloat")):
-            feeds[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
-        else:
-            feeds[spec.name] = rng.integers(0, 2, shape).astype(spec.dtype)
-    return feeds

@@ -12,7 +12,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -20,19 +20,14 @@ from edgekit.core.hashing import canonical_json
 from edgekit.core.metadata import METADATA_KEY, ModelMetadata
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.signature import ModelSignature
-from edgekit.errors import InputError, InternalError, MissingToolError
+from edgekit.errors import InputError, InternalError
 from edgekit.targets.tflite.metadata_description import LABEL_FILE, describe
-from edgekit.targets.tflite.model_file import (
-    IDENTIFIER,
-    ModelFile,
-    parse_model,
-    read_model_file,
-)
+from edgekit.targets.tflite.model_file import ModelFile, parse_model, read_model_file
 from edgekit.targets.tflite.official_metadata import write_official
+from edgekit.targets.tflite.repacking import with_metadata_entries
 from edgekit.targets.tflite.stored_signature import misfit, stored_signature
 
 OFFICIAL_ENTRY = "TFLITE_METADATA"
-BUFFER_ALIGNMENT_BYTES = 16
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the oldest a ZIP can state: equal input, equal bytes
 _UNIX = 3
 
@@ -82,7 +77,7 @@ def embed_metadata(
         raise InternalError(f"The signature does not describe the .tflite file: {reason}.")
     description = describe(metadata, signature)
     own = EmbeddedMetadata(metadata=metadata, signature=signature, provenance=dict(provenance))
-    packed = _with_entries(
+    packed = with_metadata_entries(
         model_bytes,
         {
             OFFICIAL_ENTRY: write_official(description.official),
@@ -149,66 +144,6 @@ def read_label_file(data: bytes) -> tuple[str, ...]:
             return tuple(archive.read(LABEL_FILE).decode().splitlines())
     except (zipfile.BadZipFile, KeyError):
         return ()
-
-
-def _with_entries(model_bytes: bytes, entries: Mapping[str, bytes]) -> bytes:
-    """The model with metadata ``entries`` set, its weights at 16-byte boundaries."""
-    try:
-        import flatbuffers
-        import numpy as np
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError as error:
-        raise MissingToolError.for_extra(
-            error.name or "ai_edge_litert", "tflite", "write metadata into a .tflite file"
-        ) from error
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model_bytes, 0))
-    if any(buffer.offset > 1 for buffer in model.buffers):
-        raise InputError(
-            "The .tflite file keeps weights behind its flatbuffer (a model above 2 GB); "
-            "edgekit cannot add metadata to such a file."
-        )
-    model.metadata = list(model.metadata or [])
-    for name, content in entries.items():
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(content, np.uint8)
-        known = [item for item in model.metadata if item.name == name.encode()]
-        if known:
-            model.buffers[known[0].buffer] = buffer
-            continue
-        entry = schema.MetadataT()
-        entry.name = name
-        entry.buffer = len(model.buffers)
-        model.buffers.append(buffer)
-        model.metadata.append(entry)
-    model.buffers = [_Aligned(buffer, schema) for buffer in model.buffers]
-    builder = flatbuffers.Builder(len(model_bytes) + 4096)
-    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
-    return bytes(builder.Output())
-
-
-class _Aligned:
-    """A buffer that packs its data at a 16-byte boundary, as the schema asks.
-
-    The generated ``BufferT.Pack`` drops the schema's ``force_align``.
-    """
-
-    def __init__(self, buffer: Any, schema: Any) -> None:
-        self._data = buffer.data
-        self._schema = schema
-
-    def Pack(self, builder: Any) -> int:  # noqa: N802 - the name that ModelT.Pack calls
-        place = None
-        if self._data is not None:
-            content = self._data.tobytes()
-            builder.StartVector(1, len(content), BUFFER_ALIGNMENT_BYTES)
-            builder.head -= len(content)
-            builder.Bytes[builder.head : builder.head + len(content)] = content
-            place = builder.EndVector()
-        self._schema.BufferStart(builder)
-        if place is not None:
-            self._schema.BufferAddData(builder, place)
-        return int(self._schema.BufferEnd(builder))
 
 
 def _with_file(model: bytes, name: str, content: bytes) -> bytes:

@@ -31,6 +31,7 @@ class FileTensor:
         buffer: Index of its content; buffer 0 is empty by convention.
         constant: Whether the file holds its content.
         quantized: Whether it has at least one scale.
+        variable: Whether it keeps its content from one run to the next.
     """
 
     name: str
@@ -41,6 +42,7 @@ class FileTensor:
     buffer: int
     constant: bool
     quantized: bool
+    variable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,7 @@ def _tensor(table: FlatTable, contents: Sequence[memoryview], name: str) -> File
         buffer=buffer,
         constant=len(_indexed(contents, buffer, what, name)) > 0,
         quantized=quantization is not None and len(quantization.floats(2)) > 0,
+        variable=bool(table.scalar(5, "?")),
     )
 
 

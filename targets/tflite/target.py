@@ -1,0 +1,238 @@
+"""The tflite target: everything the rest of edgekit asks of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit import __version__
+from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.metrics import LatencyStats, Unavailable
+from edgekit.core.target import (
+    BenchConfig,
+    Capabilities,
+    Inspection,
+    LowerConfig,
+    Lowered,
+    RuntimeConfig,
+    Session,
+    SupportReport,
+    TargetInfo,
+)
+from edgekit.errors import ConfigError, InputError, MissingToolError
+from edgekit.targets.tflite import INFO
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from edgekit.targets.tflite.lowering import LoweredGraph
+
+_FACTORY = "edgekit.targets.tflite.target:create_target"
+_PRELOAD = ("numpy", "ai_edge_litert.interpreter")
+_SEED = 0
+
+
+def create_target() -> TFLiteTarget:
+    """The target; imports no toolchain."""
+    return TFLiteTarget()
+
+
+class TFLiteTarget:
+    """LiteRT flatbuffers; implements `edgekit.core.target.Target`."""
+
+    @property
+    def info(self) -> TargetInfo:
+        """Static facts; needs no toolchain."""
+        return INFO
+
+    def capabilities(self) -> Capabilities:
+        """What can be done on this machine: all of it where the extra is installed."""
+        from edgekit.targets.tflite.runtime import runtime_missing
+
+        reason = runtime_missing()
+        runtime = Unavailable(reason=reason) if reason else None
+        writing = runtime
+        if writing is None and importlib.util.find_spec("flatbuffers") is None:
+            error = MissingToolError.for_extra("flatbuffers", INFO.extra, "write a .tflite file")
+            writing = Unavailable(reason=str(error))
+        return Capabilities(convertible=writing, runnable=runtime, measurable=runtime)
+
+    def check(self, model: ir.Model) -> SupportReport:
+        """Looks for nodes that edgekit's lowering refuses; ``model`` is not modified."""
+        from edgekit.targets.tflite.lowering import check_graph
+
+        return check_graph(model)
+
+    def lower(self, source: Artifact, config: LowerConfig, workdir: Path) -> Lowered | Unavailable:
+        """Lowers a canonical ONNX artifact to a .tflite file below ``workdir``.
+
+        The file bears the model's metadata, the signature and the provenance. Its structure
+        is verified; its outputs are compared by the caller.
+
+        Raises:
+            ConfigError: If the engine or precision is not one of this target's.
+            UnsupportedGraphError: With all nodes that cannot be lowered.
+            UnsupportedError: If the engine fails.
+            VerificationError: If the file holds custom operators or dangling tensors.
+            MissingToolError: If the engine is not installed.
+            InputError: If the artifact is damaged, or ``workdir`` cannot be written.
+        """
+        missing = self.capabilities().convertible
+        if missing is not None:
+            return missing
+        from edgekit.graph.io import load_onnx, read_metadata
+        from edgekit.targets.tflite.metadata import embed_metadata
+        from edgekit.targets.tflite.metadata_description import describe
+        from edgekit.targets.tflite.verification import verify_structure
+
+        _check_config(config)
+        model = load_onnx(source.path)
+        metadata = read_metadata(model)
+        lowered = _run_engine(model, config)
+        provenance = {
+            "edgekit": __version__,
+            "engine": config.engine,
+            "precision": config.precision,
+            "source_digest": source.digest,
+        }
+        data = embed_metadata(lowered.data, metadata, lowered.signature, provenance)
+        path = workdir / f"{file_stem(metadata.name)}-{config.precision}{INFO.suffix}"
+        write_beside(path, data)
+        try:
+            structure = verify_structure(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        artifact = Artifact.of(
+            ArtifactKind.TFLITE,
+            path,
+            signature=lowered.signature,
+            metadata=metadata,
+            precision=config.precision,
+        )
+        described = describe(metadata, lowered.signature).notes
+        return Lowered(artifact, (*lowered.notes, *described, *structure.notes()))
+
+    def load(self, artifact: Path, config: RuntimeConfig) -> Session | Unavailable:
+        """Loads a .tflite file into LiteRT, with XNNPACK where it can run the operators.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+            UnsupportedError: If LiteRT refuses the file.
+        """
+        from edgekit.targets.tflite.runtime import LiteRTSession, runtime_missing
+
+        if reason := runtime_missing():
+            return Unavailable(reason=reason)
+        return LiteRTSession(artifact, config)
+
+    def measure(self, artifact: Path, config: BenchConfig) -> LatencyStats | Unavailable:
+        """Measures latency on this machine with inputs of fixed random values.
+
+        A measured run copies the inputs in, invokes the interpreter and copies the outputs
+        out, in the file's own axis order: an application holds its data that way, so a
+        change of layout on the way from the canonical graph is not counted. A dynamic batch
+        is measured at 1.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+            UnsupportedError: If LiteRT refuses the file.
+        """
+        from edgekit.measure.feeds import random_feeds
+        from edgekit.measure.latency import measure_latency
+        from edgekit.measure.memory import peak_memory
+        from edgekit.targets.tflite.runtime import LiteRTSession, runtime_missing
+
+        if reason := runtime_missing():
+            return Unavailable(reason=reason)
+        session = LiteRTSession(artifact, RuntimeConfig(threads=config.threads))
+        try:
+            feeds = random_feeds(session.signature, _SEED)
+            timings = measure_latency(
+                session.prepare(feeds), runs=config.runs, warmup_runs=config.warmup_runs
+            )
+            runtime = session.runtime
+        finally:
+            session.close()
+        memory = None
+        if config.memory:
+            memory = peak_memory(_FACTORY, artifact, preload=_PRELOAD, threads=config.threads)
+        notes = (f"peak memory was not measured: {memory.note}",) if memory and memory.note else ()
+        shapes = [array.shape for array in feeds.values()]
+        return timings.stats(
+            threads=config.threads,
+            runtime=runtime,
+            batch=shapes[0][0] if shapes and shapes[0] else 1,
+            peak_memory_bytes=memory.peak_bytes if memory else None,
+            notes=notes,
+        )
+
+    def inspect(self, path: Path) -> Inspection:
+        """Static facts about a .tflite file; needs no runtime.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+        """
+        from edgekit.targets.tflite.inspection import inspect
+
+        return inspect(path)
+
+    def quant_constraints(self) -> Unavailable:
+        """What the target demands of quantized graphs: not yet stated."""
+        return Unavailable(
+            reason="edgekit does not quantize yet; the tflite target lowers float32 and float16."
+        )
+
+    def integrate(self, artifact: Artifact, destination: Path) -> Unavailable:
+        """Writes an application skeleton: not yet offered."""
+        return Unavailable(
+            reason=(
+                "edgekit has no application template for tflite yet; the file's TFLite metadata "
+                f"(normalisation, labels) is what Android tooling reads from {artifact.path.name}."
+            )
+        )
+
+
+def file_stem(name: str) -> str:
+    """A file name without suffix for a model: letters, digits, dot, dash, underscore."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+    return kept.strip("._") or "model"
+
+
+def write_beside(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}. Choose a folder that "
+            "exists and can be written."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_config(config: LowerConfig) -> None:
+    if config.engine not in INFO.engines:
+        raise ConfigError(
+            f"Target {INFO.name!r} has no engine {config.engine!r}; "
+            f"it has {', '.join(INFO.engines)}."
+        )
+
+
+def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
+    if config.engine == "onnx2tf":
+        from edgekit.targets.tflite.engines.onnx2tf import lower_with_onnx2tf
+
+        return lower_with_onnx2tf(model, config.precision)
+    from edgekit.targets.tflite.lowering import LoweringOptions, lower_graph
+
+    return lower_graph(model, LoweringOptions(weights_dtype=config.precision))
