@@ -1,1 +1,72 @@
-"""Command-line entry point."""
+"""Entry point of the command line.
+
+Nothing here imports a framework, pydantic or the other parts of edgekit: ``edgekit --help`` and
+shell completion must answer at once. A command's module is imported when it is called.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import edgekit
+from edgekit.cli.lazy_group import CommandEntry, LazyGroup, add_commands
+
+COMMANDS: dict[str, CommandEntry] = {
+    "convert": CommandEntry(
+        "edgekit.cli.convert", "Convert a model and check every artifact against its source."
+    ),
+    "run": CommandEntry("edgekit.cli.run", "Run the pipeline that an edgekit.toml describes."),
+    "targets": CommandEntry(
+        "edgekit.cli.targets", "List the targets and what this machine can do with each."
+    ),
+    "inspect": CommandEntry(
+        "edgekit.cli.inspect", "Show operators, sizes, inputs and outputs of a model file."
+    ),
+    "eval": CommandEntry("edgekit.cli.eval", "Measure the accuracy of an artifact on a data set."),
+    "bench": CommandEntry("edgekit.cli.bench", "Measure latency of one artifact, or of two."),
+    "doctor": CommandEntry("edgekit.cli.doctor", "Check this machine and its tools."),
+    "schema": CommandEntry("edgekit.cli.schema", "Print the JSON Schema of edgekit.toml."),
+}
+
+EPILOG = (
+    "Exit codes: 0 done, 1 internal error, 2 wrong usage or input, 3 model not supported, "
+    "4 a check failed, 5 missing tool, 130 interrupted."
+)
+
+app = typer.Typer(
+    name="edgekit",
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+)
+add_commands(app, COMMANDS)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"edgekit {edgekit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def edgekit_options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (any position).")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    """Take a PyTorch or ONNX model to a verified, measured edge artifact."""
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit code."""
+    app(prog_name="edgekit")

@@ -32,6 +32,29 @@ class StageConfig(FrozenModel):
 
 
 @dataclass(frozen=True, slots=True)
+class FinishedStep:
+    """A step of the same run that has ended, for a stage that tells of the whole run.
+
+    Attributes:
+        id: Name within the plan.
+        key: Key of its record in the store, hex.
+        reused: True when the store already held the result.
+        duration_s: Time the work took when it was done, also for a reused step.
+        notes: Reasons that the stage gave.
+        tools: Version of each distribution that the result depends on, by name.
+        files: Name and digest of each file outside the store that the result depends on.
+    """
+
+    id: str
+    key: str
+    reused: bool
+    duration_s: float
+    notes: tuple[Note, ...]
+    tools: Mapping[str, str]
+    files: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StageContext:
     """What the runner hands to a stage besides its inputs and options.
 
@@ -40,12 +63,15 @@ class StageContext:
         seed: Seed for everything random.
         progress: Receives the advance.
         target: The target that the stage works for, where it has one.
+        history: Steps of this run that came before; empty for stages that do not ask for
+            everything (input slot ``"*"``).
     """
 
     workdir: Path
     seed: int = 0
     progress: Progress = field(default_factory=SilentProgress)
     target: Target | None = None
+    history: tuple[FinishedStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +96,8 @@ class Stage[ConfigT: StageConfig](Protocol):
         name: Registered name, the same as the file's.
         version: Raised whenever the result for the same inputs changes; part of the cache key.
         config_type: Type of the options.
-        consumes: Kinds accepted by each input slot.
+        consumes: Kinds accepted by each input slot. The slot ``"*"`` stands for any number of
+            inputs, freely named.
         optional: Input slots that may be left open.
         produces: Kind given by each output slot; ``None`` means that the target decides.
         tools: Distributions whose versions enter the cache key, for example ``("torch",)``.

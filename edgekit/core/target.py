@@ -60,6 +60,9 @@ class TargetInfo(FrozenModel):
         suffix: File suffix of that artifact, with the dot.
         precisions: Numeric forms it can be lowered to.
         engines: Lowering engines, the default first.
+        version: Raised whenever the same graph and options lower to another file; part of the
+            cache key.
+        tools: Distributions whose versions enter the cache key, for example ``("flatbuffers",)``.
     """
 
     name: str
@@ -69,6 +72,8 @@ class TargetInfo(FrozenModel):
     suffix: str
     precisions: tuple[Precision, ...]
     engines: tuple[str, ...] = ("edgekit",)
+    version: int = 1
+    tools: tuple[str, ...] = ()
 
 
 class Capabilities(FrozenModel):

@@ -22,6 +22,7 @@ from edgekit.data.root import find_folder, root_remedy
 from edgekit.errors import InputError
 
 _UINT8 = 0x08
+_PIECE_BYTES = 1 << 20
 _STEMS = {"train": "train", "test": "t10k"}
 
 CLASS_NAMES = {
@@ -114,9 +115,8 @@ def _parse(stream: BinaryIO, path: Path, rank: int) -> npt.NDArray[np.uint8]:
         raise InputError(f"{path} is truncated within its header. Fetch the file again.")
     dims = struct.unpack(f">{rank}I", dims_bytes)
     size = math.prod(dims)
-    # One byte beyond the declared size tells a longer file; a false size reads no more than
-    # the file holds.
-    data = stream.read(size + 1)
+    # One byte beyond the declared size tells a longer file.
+    data = _read_at_most(stream, size + 1)
     if len(data) != size:
         fault = "is truncated" if len(data) < size else "is longer than its header says"
         raise InputError(
@@ -124,6 +124,14 @@ def _parse(stream: BinaryIO, path: Path, rank: int) -> npt.NDArray[np.uint8]:
             f"found {len(data) if len(data) < size else 'more'}. Fetch the file again."
         )
     return np.frombuffer(data, dtype=np.uint8).reshape(dims)
+
+
+def _read_at_most(stream: BinaryIO, size: int) -> bytes:
+    """Reads in pieces, so that a false size in a header allocates no more than the file holds."""
+    data = bytearray()
+    while len(data) < size and (piece := stream.read(min(_PIECE_BYTES, size - len(data)))):
+        data += piece
+    return bytes(data)
 
 
 def _existing(folder: Path, stem: str, spec: DataSpec) -> Path:

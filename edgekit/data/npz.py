@@ -143,11 +143,15 @@ def _fits(array: npt.NDArray[Any], spec: TensorSpec) -> bool:
 
 def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise InputError(f"{path} is a single .npy array; expected an .npz with inputs and y.")
-        with loaded:
-            return {key: loaded[key] for key in sorted(loaded.files)}
+        # Given a path, np.load leaves the file open when it is no archive.
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise InputError(
+                    f"{path} is a single .npy array; expected an .npz with inputs and y."
+                )
+            with loaded:
+                return {key: loaded[key] for key in sorted(loaded.files)}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read as .npz: {error}") from error
 

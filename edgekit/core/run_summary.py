@@ -1,0 +1,207 @@
+"""All that a finished run has to tell, typed: what the report is written from."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgekit.core.metadata import ModelMetadata
+from edgekit.core.metrics import AccuracyReport, LatencyStats, OutputDifference, Unavailable
+from edgekit.core.model_base import FrozenModel
+from edgekit.core.signature import ModelSignature
+from edgekit.core.stage import Note
+from edgekit.core.target import OpCount
+
+SUMMARY_SCHEMA_VERSION = 1
+"""Raised whenever a field of `RunSummary` changes its meaning or goes away."""
+
+
+class SourceFile(FrozenModel):
+    """A file outside the store that the run was made from.
+
+    Attributes:
+        role: What it was used as, for example ``"weights"`` or the step that read it.
+        name: File name without its folder, so that reports of two machines compare equal.
+        digest: sha256 of its content, hex.
+    """
+
+    role: str
+    name: str
+    digest: str
+
+
+class EpochPoint(FrozenModel):
+    """One epoch of a training curve.
+
+    Attributes:
+        epoch: Counted from 1.
+        loss: Mean training loss over the epoch's samples.
+        train_accuracy: Share of training samples that were right while training, 0..1.
+        val_accuracy: Share of validation samples that are right after the epoch, 0..1; None
+            without a validation set.
+        lr: Learning rate of the epoch's last step.
+    """
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    val_accuracy: float | None
+    lr: float
+
+
+class TrainingSummary(FrozenModel):
+    """The training of a run.
+
+    Attributes:
+        dataset: Name of the data set with its split, for example ``"digits/train"``.
+        curve: One point an epoch, in order.
+        parameters: Number of trained parameters.
+        optimizer: Name of the optimizer.
+    """
+
+    dataset: str
+    curve: tuple[EpochPoint, ...]
+    parameters: int
+    optimizer: str
+
+
+class GraphSummary(FrozenModel):
+    """Static facts about one model file (the part of `Inspection` that has no path).
+
+    Attributes:
+        ops: Operators by type, most frequent first.
+        macs: Multiply-accumulates of one inference at batch 1; None when a shape is unknown.
+        parameters: Number of constant weights.
+        integer_ops: Operators that compute on integers.
+        float_ops: Operators that compute on floating point.
+        details: Anything particular to the format, by name.
+    """
+
+    ops: tuple[OpCount, ...]
+    macs: int | None
+    parameters: int
+    integer_ops: int
+    float_ops: int
+    details: dict[str, str] = Field(default_factory=dict)
+
+
+class ArtifactSummary(FrozenModel):
+    """The file that a target was given.
+
+    Attributes:
+        file_name: Name in the output folder, for example ``"digits.float16.tflite"``.
+        size_bytes: Size of the file, or of all files of a folder.
+        digest: sha256 of its content, hex.
+        signature: Inputs and outputs, with the order in which axes are stored.
+        graph: Operators and counts; `Unavailable` when the file could not be inspected.
+    """
+
+    file_name: str
+    size_bytes: int
+    digest: str
+    signature: ModelSignature | None
+    graph: GraphSummary | Unavailable
+
+
+class TargetResult(FrozenModel):
+    """What came out for one target at one precision.
+
+    Attributes:
+        target: Registered name of the target.
+        title: Human name of the target.
+        precision: Numeric form, for example ``"float16"``.
+        engine: Lowering engine that wrote the artifact.
+        artifact: The file; `Unavailable` when this machine could not make it.
+        accuracy: Accuracy on the evaluation set; `Unavailable` with the reason otherwise.
+        latency: Latency on this machine; `Unavailable` with the reason otherwise.
+        difference: Difference of each output from ONNX Runtime on the canonical graph;
+            `Unavailable` when the artifact could not be executed here.
+        tolerance: Largest ``relative`` difference that was accepted.
+        notes: Reasons for everything noteworthy about this target.
+    """
+
+    target: str
+    title: str
+    precision: str
+    engine: str
+    artifact: ArtifactSummary | Unavailable
+    accuracy: AccuracyReport | Unavailable
+    latency: LatencyStats | Unavailable
+    difference: tuple[OutputDifference, ...] | Unavailable
+    tolerance: float
+    notes: tuple[Note, ...] = ()
+
+
+class StepSummary(FrozenModel):
+    """One step of the run.
+
+    Attributes:
+        name: Step id, for example ``"lower-tflite-float16"``.
+        key: Key of its record in the store, hex.
+        reused: True when the store already held the result.
+        duration_s: Time the work took when it was done, also for a reused step.
+    """
+
+    name: str
+    key: str
+    reused: bool
+    duration_s: float
+
+
+class EnvironmentSummary(FrozenModel):
+    """Machine and versions that the figures hold for.
+
+    Attributes:
+        device: Processor, as the operating system names it.
+        cpu_count: Logical processors.
+        system: Operating system and architecture.
+        python: Version of Python.
+        tools: Version of each distribution whose version the results depend on, by name.
+    """
+
+    device: str
+    cpu_count: int
+    system: str
+    python: str
+    tools: dict[str, str]
+
+
+class RunSummary(FrozenModel):
+    """All results of one run of a project.
+
+    Holds no wall-clock time: the only values that differ between two runs on one machine are
+    measured durations and latencies.
+
+    Attributes:
+        schema_version: Version of this schema, see `SUMMARY_SCHEMA_VERSION`.
+        project: Name of the project.
+        edgekit_version: Version that ran.
+        seed: Seed of everything random.
+        sources: Files that the run was made from, with digests.
+        signature: Inputs and outputs of the canonical graph.
+        metadata: What travels with the model.
+        source_graph: Operators and counts of the canonical graph.
+        reference_accuracy: Accuracy of the canonical graph in ONNX Runtime, to which every
+            target is compared; `Unavailable` without a data set.
+        training: Training curve; None when the run did not train.
+        targets: One entry for each target and precision, in the order of the project.
+        steps: Steps in the order in which they were executed, the report itself left out.
+        environment: Machine and versions.
+        notes: Reasons that concern the whole run.
+    """
+
+    schema_version: Literal[1] = 1
+    project: str
+    edgekit_version: str
+    seed: int
+    sources: tuple[SourceFile, ...]
+    signature: ModelSignature
+    metadata: ModelMetadata
+    source_graph: GraphSummary | Unavailable
+    reference_accuracy: AccuracyReport | Unavailable
+    training: TrainingSummary | None
+    targets: tuple[TargetResult, ...]
+    steps: tuple[StepSummary, ...]
+    environment: EnvironmentSummary
+    notes: tuple[Note, ...] = ()

@@ -1,0 +1,216 @@
+"""``edgekit.toml``: a project, typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+
+from edgekit.core.metadata import Preprocessing
+from edgekit.core.model_base import FrozenModel
+from edgekit.core.target import BenchConfig, Precision
+from edgekit.core.toml_config import load_toml, nearest_name
+from edgekit.data.datasets import DataSpec
+from edgekit.errors import ConfigError
+from edgekit.training.config import TrainConfig
+
+MODEL_STAGES = ("train",)
+"""Stages that `ProjectConfig.stages` may name. Each has a section of its own name."""
+
+
+def _as_tuple(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Precisions = Annotated[
+    tuple[Precision, ...],
+    BeforeValidator(_as_tuple),
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["float32", "float16"], "type": "string"},
+                {
+                    "items": {"enum": ["float32", "float16"], "type": "string"},
+                    "minItems": 1,
+                    "type": "array",
+                },
+            ]
+        }
+    ),
+]
+"""One numeric form, or a list of them."""
+
+
+class ModelSection(FrozenModel):
+    """The model that goes in."""
+
+    source: str = Field(
+        description="file.py:factory, package.module:factory, a .onnx or .pt2 file, timm:NAME "
+        "or torchvision:NAME."
+    )
+    weights: Path | None = Field(
+        None, description="State dict of a torch module: .safetensors, .pth or .pt."
+    )
+    inputs: tuple[str, ...] = Field(
+        (), description='Inputs as "NAME:1x3x224x224", with ":DTYPE" behind where not float32.'
+    )
+    dynamic_batch: bool = Field(False, description="Leave the size of the first axis open.")
+    preprocessing: Preprocessing | None = Field(
+        None, description="How an image becomes the input; travels with the model."
+    )
+    labels: tuple[str, ...] = Field((), description="Class names by index.")
+    labels_file: Path | None = Field(None, description="Text file with one class name a line.")
+    name: str | None = Field(None, description="Name in the metadata; the project's by default.")
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> ModelSection:
+        if self.labels and self.labels_file is not None:
+            raise ValueError("give labels or labels_file, not both")
+        return self
+
+
+class TargetSection(FrozenModel):
+    """What is made for one target."""
+
+    precision: Precisions = Field(
+        ("float32",), description="Numeric form, or a list of them: float32, float16."
+    )
+    engine: str | None = Field(None, description="Lowering engine; the target's own by default.")
+    tolerance: float | None = Field(
+        None,
+        gt=0,
+        description="Largest accepted difference from ONNX Runtime, as a share of the output's "
+        "range; 1e-4 for float32 and 2e-2 for float16 by default.",
+    )
+
+
+class EvaluateSection(FrozenModel):
+    """How accuracy is measured."""
+
+    enabled: bool = Field(True, description="Measure accuracy where there is a data set.")
+    split: Literal["train", "test"] | None = Field(
+        None, description="Part of the data set; that of [data] by default."
+    )
+    limit: int | None = Field(
+        None, ge=1, description="Take only so many samples; as many as [data] says by default."
+    )
+    batch: int = Field(32, ge=1, description="Samples in one run where the model allows it.")
+
+
+class BenchmarkSection(BenchConfig):
+    """How latency is measured."""
+
+    enabled: bool = Field(True, description="Measure latency on this machine.")
+
+    def bench_config(self) -> BenchConfig:
+        """The options of the measurement itself."""
+        return BenchConfig.model_validate(self.model_dump(exclude={"enabled"}))
+
+
+class ReportSection(FrozenModel):
+    """What is told at the end."""
+
+    enabled: bool = Field(True, description="Write report.json, report.md and report.html.")
+
+
+class ProjectConfig(FrozenModel):
+    """A whole project. Relative paths are taken from the folder of the file."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the files that are made."
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of everything random.")
+    stages: tuple[str, ...] = Field(
+        (), description=f"Stages that change the model, in order: {', '.join(MODEL_STAGES)}."
+    )
+    output: Path = Field(Path("out"), description="Folder for what is made.")
+    store: Path = Field(Path(".edgekit"), description="Folder for results that can be reused.")
+    model: ModelSection
+    data: DataSpec | None = Field(None, description="Data to train with and to evaluate on.")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="Options of training.")
+    targets: dict[str, TargetSection] = Field(
+        min_length=1, description="What is made, by name of the target."
+    )
+    evaluate: EvaluateSection = EvaluateSection()
+    benchmark: BenchmarkSection = BenchmarkSection()
+    report: ReportSection = ReportSection()
+
+    @field_validator("stages")
+    @classmethod
+    def _check_stages(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
+        for stage in stages:
+            if stage not in MODEL_STAGES:
+                raise ValueError(
+                    f"there is no stage {stage!r}.{nearest_name(stage, MODEL_STAGES)} "
+                    f"Known: {', '.join(MODEL_STAGES)}"
+                )
+        if len(set(stages)) < len(stages):
+            raise ValueError("a stage stands twice")
+        return stages
+
+
+def load_project(path: Path) -> ProjectConfig:
+    """Reads an ``edgekit.toml``; paths in the result are absolute.
+
+    Raises:
+        ConfigError: If it is missing, is not TOML, or has wrong keys or values; all of them
+            are listed.
+    """
+    project = load_toml(path, ProjectConfig)
+    folder = path.absolute().parent
+    model = project.model
+    changes: dict[str, Any] = {"source": _source_from(model.source, folder)}
+    if model.labels_file is not None:
+        changes |= {"labels": read_labels(model.labels_file), "labels_file": None}
+    updates: dict[str, Any] = {"model": model.model_copy(update=changes)}
+    if project.data is not None:
+        place = {"set": _set_from(project.data.set, folder)}
+        updates["data"] = project.data.model_copy(update=place)
+    return project.model_copy(update=updates)
+
+
+def project_json_schema() -> dict[str, Any]:
+    """JSON Schema of ``edgekit.toml``, for editors."""
+    schema = ProjectConfig.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Class names from a text file, one a line; empty lines at the end do not count.
+
+    Raises:
+        ConfigError: If the file cannot be read or holds no names.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"model.labels_file: {path} cannot be read: {error}.") from error
+    labels = tuple(line.strip() for line in text.rstrip().splitlines())
+    if not labels:
+        raise ConfigError(f"model.labels_file: {path} holds no class names.")
+    return labels
+
+
+def _source_from(source: str, folder: Path) -> str:
+    """``source`` with the file it names, if any, taken from ``folder``."""
+    file, colon, factory = source.rpartition(":")
+    if colon and file.endswith(".py"):
+        return f"{folder / Path(file).expanduser()}:{factory}"
+    if not colon:
+        return str(folder / Path(source).expanduser())
+    return source
+
+
+def _set_from(name: str, folder: Path) -> str:
+    """``name`` with the path it holds taken from ``folder``, if something stands there.
+
+    Otherwise it is left as it is, to be looked for below the data root.
+    """
+    kind, colon, place = name.partition(":")
+    if colon and kind in ("folder", "npz") and (folder / place).exists():
+        return f"{kind}:{folder / place}"
+    if not colon and name.endswith(".npz") and (folder / name).exists():
+        return str(folder / name)
+    return name

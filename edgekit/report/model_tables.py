@@ -1,0 +1,118 @@
+"""Tables of what the model is: facts, signature, operators, training."""
+
+from __future__ import annotations
+
+from edgekit.core.metadata import Preprocessing
+from edgekit.core.metrics import Unavailable
+from edgekit.core.run_summary import ArtifactSummary, GraphSummary, RunSummary
+from edgekit.core.signature import TensorSpec
+from edgekit.report.figures import format_count, format_share
+from edgekit.report.measurement_tables import label_of
+from edgekit.report.tables import Column, Table, facts, not_measured, texts
+
+
+def model_tables(summary: RunSummary) -> tuple[Table, ...]:
+    """Name, size, preprocessing, and the inputs and outputs."""
+    rows = [("Name", summary.metadata.name)]
+    optional = (
+        ("Source", summary.metadata.source),
+        ("Version", summary.metadata.version),
+        ("Author", summary.metadata.author),
+        ("Licence", summary.metadata.license),
+        ("Classes", _labels(summary.metadata.labels)),
+    )
+    rows += [row for row in optional if row[1]]
+    graph = summary.source_graph
+    if isinstance(graph, GraphSummary):
+        rows.append(("Parameters", f"{graph.parameters:,}"))
+        macs = (
+            "not counted: a shape is unknown" if graph.macs is None else format_count(graph.macs)
+        )
+        rows.append(("Multiply-accumulates", macs))
+    else:
+        rows.append(("Parameters", f"not counted: {graph.reason}"))
+    rows.append(("Preprocessing", describe_preprocessing(summary.metadata.preprocessing)))
+    columns = (Column("Name"), Column("Direction"), Column("Type"), Column("Shape"))
+    specs = [("input", spec) for spec in summary.signature.inputs]
+    specs += [("output", spec) for spec in summary.signature.outputs]
+    signature = tuple(
+        texts(spec.name, direction, spec.dtype, _shape(spec)) for direction, spec in specs
+    )
+    return (facts(rows), Table(columns, signature, title="Inputs and outputs"))
+
+
+def operator_tables(summary: RunSummary) -> tuple[Table, ...]:
+    """Operators by type, of the canonical graph and of every artifact."""
+    tables = [_operator_table("Canonical graph", "", summary.source_graph)]
+    for result in summary.targets:
+        if isinstance(result.artifact, ArtifactSummary):
+            name = result.artifact.file_name
+            tables.append(_operator_table(label_of(result), name, result.artifact.graph))
+    return tuple(tables)
+
+
+def _operator_table(title: str, name: str, graph: GraphSummary | Unavailable) -> Table:
+    columns = (Column("Operator"), Column("Count", figures=True))
+    if isinstance(graph, Unavailable):
+        return Table(columns, ((not_measured(graph, span=2),),), title=title)
+    rows = tuple(texts(item.op, str(item.count)) for item in graph.ops)
+    parts = [name] if name else []
+    parts.append(f"{graph.float_ops} on floating point, {graph.integer_ops} on integers")
+    parts += [f"{key}: {value}" for key, value in graph.details.items()]
+    return Table(columns, rows, caption="; ".join(parts), title=title)
+
+
+def training_tables(summary: RunSummary) -> tuple[Table, ...]:
+    """The training curve, one row an epoch."""
+    training = summary.training
+    if training is None:
+        return ()
+    rows = tuple(
+        texts(
+            str(point.epoch),
+            f"{point.loss:.4f}",
+            format_share(point.train_accuracy),
+            "–" if point.val_accuracy is None else format_share(point.val_accuracy),
+            f"{point.lr:.2e}",
+        )
+        for point in training.curve
+    )
+    names = ("Epoch", "Loss", "Training accuracy", "Validation accuracy", "Learning rate")
+    caption = (
+        f"{training.parameters:,} parameters on {training.dataset}, "
+        f"{len(training.curve)} epochs, optimizer {training.optimizer}."
+    )
+    return (Table(tuple(Column(name, figures=True) for name in names), rows, caption=caption),)
+
+
+def describe_preprocessing(preprocessing: Preprocessing | None) -> str:
+    """The declared preprocessing as a sentence."""
+    if preprocessing is None:
+        return "none declared: the input is fed as it is"
+    parts = []
+    if preprocessing.size is not None:
+        height, width = preprocessing.size
+        crop = f"centre crop of {100 * preprocessing.crop_fraction:.1f} %"
+        how = crop if preprocessing.resize == "crop" else "stretch"
+        parts.append(f"resize to {height}×{width} ({how}, {preprocessing.interpolation})")
+    parts.append(preprocessing.channels)
+    mean, std = (
+        ", ".join(f"{value:g}" for value in values)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    parts.append(f"(pixel × {preprocessing.scale:.6g} − [{mean}]) / [{std}]")
+    return "; ".join(parts)
+
+
+def _labels(labels: tuple[str, ...]) -> str:
+    if not labels:
+        return ""
+    shown = ", ".join(labels[:10])
+    return f"{len(labels)}: {shown}" + (", ..." if len(labels) > 10 else "")
+
+
+def _shape(spec: TensorSpec) -> str:
+    stored = ""
+    if spec.stored_axes is not None:
+        stored = f" (stored as {' × '.join(map(str, spec.stored_shape))})"
+    return " × ".join(map(str, spec.shape)) + stored

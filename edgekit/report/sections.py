@@ -1,0 +1,44 @@
+"""The parts of the report below its summary, each with a heading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.core.run_summary import RunSummary
+from edgekit.report.measurement_tables import accuracy_tables, difference_tables, latency_tables
+from edgekit.report.model_tables import model_tables, operator_tables, training_tables
+from edgekit.report.run_tables import environment_tables, note_tables, provenance_tables
+from edgekit.report.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with its tables.
+
+    Attributes:
+        anchor: Identifier in the page.
+        title: The heading.
+        tables: What stands below it, at least one table.
+        folded: True for long tables, which the page shows when asked.
+    """
+
+    anchor: str
+    title: str
+    tables: tuple[Table, ...]
+    folded: bool = False
+
+
+def all_sections(summary: RunSummary) -> tuple[Section, ...]:
+    """Every section that has something to say, in the order of the report."""
+    made = (
+        Section("accuracy", "Accuracy", accuracy_tables(summary)),
+        Section("latency", "Latency", latency_tables(summary)),
+        Section("difference", "Difference to ONNX Runtime", difference_tables(summary)),
+        Section("training", "Training", training_tables(summary), folded=True),
+        Section("model", "Model", model_tables(summary)),
+        Section("operators", "Operators", operator_tables(summary)),
+        Section("notes", "Notes", note_tables(summary)),
+        Section("environment", "Environment", environment_tables(summary)),
+        Section("provenance", "Provenance", provenance_tables(summary), folded=True),
+    )
+    return tuple(section for section in made if section.tables)

@@ -1,0 +1,116 @@
+"""The table that a run ends with: one line for each target and precision."""
+
+from __future__ import annotations
+
+from edgekit.core.metrics import AccuracyReport, LatencyStats, OutputDifference, Unavailable
+from edgekit.core.run_summary import ArtifactSummary, RunSummary, TargetResult
+from edgekit.report.figures import (
+    format_bytes,
+    format_difference,
+    format_interval,
+    format_ms,
+    format_points,
+    format_share,
+    worst_relative,
+)
+from edgekit.report.tables import Cell, Column, Table, not_measured
+
+
+def summary_table(summary: RunSummary) -> Table:
+    """Size, accuracy, latency and difference of every artifact of a run."""
+    return Table(
+        (
+            Column("Target"),
+            Column("Precision"),
+            Column("Size", figures=True),
+            Column("Top-1 accuracy", figures=True),
+            Column("Latency p50 / p90", figures=True),
+            Column("Difference to ONNX Runtime", figures=True),
+        ),
+        tuple(_row(result, summary.reference_accuracy) for result in summary.targets),
+        caption=conditions(summary),
+    )
+
+
+def conditions(summary: RunSummary) -> str:
+    """The conditions that the figures of the summary share."""
+    parts = []
+    accuracies = [item.accuracy for item in summary.targets]
+    measured = [item for item in accuracies if not isinstance(item, Unavailable)]
+    if measured:
+        data = sorted({f"{item.dataset}, n = {item.top1.n}" for item in measured})
+        confidence = 100 * measured[0].top1.confidence
+        parts.append(
+            f"Accuracy on {'; '.join(data)}, with the {confidence:.0f} % Wilson interval."
+        )
+    latencies = [item.latency for item in summary.targets]
+    timed = [item for item in latencies if not isinstance(item, Unavailable)]
+    if timed:
+        parts.append(
+            f"Latency on {'; '.join(sorted({_latency_conditions(item) for item in timed}))}."
+        )
+    return " ".join(parts)
+
+
+def _latency_conditions(latency: LatencyStats) -> str:
+    threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
+    return (
+        f"{latency.device}, {threads}, batch {latency.batch}, "
+        f"{latency.runs} runs after {latency.warmup_runs} warm-up runs"
+    )
+
+
+def accuracy_cell(
+    accuracy: AccuracyReport | Unavailable, reference: AccuracyReport | Unavailable
+) -> Cell:
+    """Top-1 accuracy with its interval and the distance from the reference."""
+    if isinstance(accuracy, Unavailable):
+        return not_measured(accuracy)
+    detail = format_interval(accuracy.top1)
+    if not isinstance(reference, Unavailable):
+        if accuracy.predictions_digest == reference.predictions_digest:
+            detail += ", all predictions as ONNX Runtime"
+        else:
+            points = format_points(accuracy.top1.value - reference.top1.value)
+            detail += f", {points} points to ONNX Runtime"
+    return Cell(format_share(accuracy.top1.value), detail=detail, tone="strong")
+
+
+def latency_cell(latency: LatencyStats | Unavailable) -> Cell:
+    """Median and 90th percentile with the runtime."""
+    if isinstance(latency, Unavailable):
+        return not_measured(latency)
+    p50, unit = format_ms(latency.p50_ms).split()
+    p90 = format_ms(latency.p90_ms).split()[0]
+    return Cell(f"{p50} / {p90} {unit}", detail=latency.runtime, tone="strong")
+
+
+def difference_cell(
+    differences: tuple[OutputDifference, ...] | Unavailable, tolerance: float
+) -> Cell:
+    """Worst relative difference against what was accepted."""
+    if isinstance(differences, Unavailable):
+        return not_measured(differences)
+    worst = worst_relative(differences)
+    within = worst <= tolerance
+    limit = f"{'limit' if within else 'above the limit'} {format_difference(tolerance)}"
+    return Cell(format_difference(worst), detail=limit, tone="good" if within else "warn")
+
+
+def artifact_cell(artifact: ArtifactSummary | Unavailable) -> Cell:
+    """Size of the file with its name."""
+    if isinstance(artifact, Unavailable):
+        return Cell("not made", detail=artifact.reason, tone="missing")
+    return Cell(format_bytes(artifact.size_bytes), detail=artifact.file_name)
+
+
+def _row(result: TargetResult, reference: AccuracyReport | Unavailable) -> tuple[Cell, ...]:
+    engine = "" if result.engine == "edgekit" else f"engine {result.engine}"
+    return (
+        Cell(result.title, detail=engine, tone="strong"),
+        Cell(result.precision),
+        artifact_cell(result.artifact),
+        accuracy_cell(result.accuracy, reference),
+        latency_cell(result.latency),
+        difference_cell(result.difference, result.tolerance),
+    )

@@ -1,0 +1,230 @@
+"""Writes a TFLite model as a flatbuffer.
+
+The schema is TensorFlow Lite's ``schema.fbs`` version 3, in the generated form that
+``ai_edge_litert`` ships.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from edgekit.errors import InternalError
+
+type Array = npt.NDArray[Any]
+type Dim = int | str
+
+_ALIGNMENT_BYTES = 16
+_FILE_IDENTIFIER = b"TFL3"
+_PLACEHOLDER_CODE_LIMIT = 127
+"""Builtin codes above this do not fit the schema's first, one-byte field."""
+
+TENSOR_TYPES: Mapping[str, int] = {
+    "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
+    "float64": schema.TensorType.FLOAT64,
+    "int8": schema.TensorType.INT8,
+    "uint8": schema.TensorType.UINT8,
+    "int16": schema.TensorType.INT16,
+    "int32": schema.TensorType.INT32,
+    "int64": schema.TensorType.INT64,
+    "bool": schema.TensorType.BOOL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator to write.
+
+    Attributes:
+        name: Builtin name, for example ``"CONV_2D"``.
+        options: Options object of the generated schema; None where the op has none.
+        version: Operator version as TFLite's ``op_version.cc`` demands it.
+    """
+
+    name: str
+    options: Any = None
+    version: int = 1
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A buffer whose data starts at a multiple of 16 bytes.
+
+    The schema asks for it (``force_align: 16``) but the generated Python code ignores that,
+    and kernels may read unaligned weights slowly or not at all.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.raw = data
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
+        """Writes the vector with its alignment, then the table."""
+        vector = None
+        if self.raw:
+            builder.StartVector(1, len(self.raw), _ALIGNMENT_BYTES)
+            builder.head = builder.head - len(self.raw)
+            builder.Bytes[builder.head : builder.head + len(self.raw)] = self.raw
+            vector = builder.EndVector()
+        schema.BufferStart(builder)
+        if vector is not None:
+            schema.BufferAddData(builder, vector)
+        return int(schema.BufferEnd(builder))
+
+
+@dataclass(slots=True)
+class FlatbufferModel:
+    """A TFLite model with one subgraph, under construction.
+
+    Attributes:
+        description: Text in the file's description field.
+    """
+
+    description: str
+    _tensors: list[Any] = field(default_factory=list)
+    _operators: list[Any] = field(default_factory=list)
+    _codes: dict[tuple[int, int], int] = field(default_factory=dict)
+    _buffers: list[bytes] = field(default_factory=lambda: [b""])
+    _buffer_of: dict[bytes, int] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)
+
+    def add_tensor(
+        self, name: str, shape: Sequence[Dim], dtype: str, data: Array | None = None
+    ) -> int:
+        """Adds a tensor and returns its index.
+
+        Args:
+            name: Wanted name; a number is appended if it is taken.
+            shape: Stored shape; a string is a symbolic dim, written as 1 with signature -1.
+            dtype: NumPy name of the element type.
+            data: Constant content with that shape, or None for an activation.
+        """
+        tensor = schema.TensorT()
+        tensor.name = self._unique(name)
+        tensor.shape = [1 if isinstance(dim, str) else int(dim) for dim in shape]
+        if any(isinstance(dim, str) for dim in shape):
+            tensor.shapeSignature = [-1 if isinstance(dim, str) else int(dim) for dim in shape]
+        tensor.type = TENSOR_TYPES[dtype]
+        tensor.hasRank = True
+        tensor.buffer = 0 if data is None else self._add_buffer(data)
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+    def rename(self, tensor: int, name: str) -> None:
+        """Gives a tensor the exact name, which another activation may hold until then.
+
+        Raises:
+            InternalError: If the name is taken by another tensor.
+        """
+        current = self._tensors[tensor].name
+        if current == name:
+            return
+        if name in self._names:
+            raise InternalError(f"two tensors of the TFLite model would be called {name!r}")
+        self._names.discard(current)
+        self._names.add(name)
+        self._tensors[tensor].name = name
+
+    def name_of(self, tensor: int) -> str:
+        """The name of a tensor."""
+        return str(self._tensors[tensor].name)
+
+    def add_operator(
+        self, operator: Operator, inputs: Sequence[int], outputs: Sequence[int]
+    ) -> None:
+        """Appends an operator; an input index of -1 stands for an omitted optional input."""
+        code = getattr(schema.BuiltinOperator, operator.name)
+        key = (code, operator.version)
+        record = schema.OperatorT()
+        record.opcodeIndex = self._codes.setdefault(key, len(self._codes))
+        record.inputs = list(inputs)
+        record.outputs = list(outputs)
+        if operator.options is not None:
+            union = type(operator.options).__name__.removesuffix("T")
+            record.builtinOptionsType = getattr(schema.BuiltinOptions, union, 0)
+            if record.builtinOptionsType:
+                record.builtinOptions = operator.options
+            else:
+                record.builtinOptions2Type = getattr(schema.BuiltinOptions2, union)
+                record.builtinOptions2 = operator.options
+        self._operators.append(record)
+
+    def build(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
+        """Serialises the model.
+
+        Args:
+            inputs: Tensor index by signature name, in order.
+            outputs: Tensor index by signature name, in order.
+
+        Returns:
+            The file's bytes; equal calls give equal bytes.
+        """
+        model = schema.ModelT()
+        model.version = 3
+        model.description = self.description
+        model.operatorCodes = [_operator_code(code, ver) for code, ver in self._codes]
+        model.buffers = [_AlignedBuffer(data) for data in self._buffers]
+        model.subgraphs = [self._subgraph(inputs, outputs)]
+        model.signatureDefs = [_signature(inputs, outputs)]
+        builder = flatbuffers.Builder(sum(map(len, self._buffers)) + (1 << 16))
+        builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _subgraph(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Any:
+        graph = schema.SubGraphT()
+        graph.name = "main"
+        graph.tensors = self._tensors
+        graph.operators = self._operators
+        graph.inputs = list(inputs.values())
+        graph.outputs = list(outputs.values())
+        return graph
+
+    def _unique(self, name: str) -> str:
+        candidate, number = name, 1
+        while candidate in self._names:
+            candidate = f"{name}_{number}"
+            number += 1
+        self._names.add(candidate)
+        return candidate
+
+    def _add_buffer(self, data: Array) -> int:
+        raw = np.ascontiguousarray(data).tobytes()
+        if not raw:
+            return 0
+        known = self._buffer_of.get(raw)
+        if known is None:
+            known = self._buffer_of[raw] = len(self._buffers)
+            self._buffers.append(raw)
+        return known
+
+
+def _operator_code(code: int, version: int) -> Any:
+    record = schema.OperatorCodeT()
+    record.builtinCode = code
+    record.deprecatedBuiltinCode = min(code, _PLACEHOLDER_CODE_LIMIT)
+    record.version = version
+    return record
+
+
+def _signature(inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Any:
+    def entries(tensors: Mapping[str, int]) -> list[Any]:
+        result = []
+        for name, index in tensors.items():
+            entry = schema.TensorMapT()
+            entry.name = name
+            entry.tensorIndex = index
+            result.append(entry)
+        return result
+
+    signature = schema.SignatureDefT()
+    signature.signatureKey = "serving_default"
+    signature.inputs = entries(inputs)
+    signature.outputs = entries(outputs)
+    signature.subgraphIndex = 0
+    return signature

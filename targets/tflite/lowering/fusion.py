@@ -1,0 +1,72 @@
+"""Decides which activations move into the operator before them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from ai_edge_litert import schema_py_generated as schema
+
+_HOSTS = frozenset(
+    {
+        "Conv", "ConvTranspose", "Gemm", "Add", "Sub", "Mul", "Div", "MaxPool", "AveragePool",
+    }
+)  # fmt: skip
+
+RANGES: dict[tuple[float, float], int] = {
+    (0.0, float("inf")): schema.ActivationFunctionType.RELU,
+    (0.0, 6.0): schema.ActivationFunctionType.RELU6,
+    (-1.0, 1.0): schema.ActivationFunctionType.RELU_N1_TO_1,
+}
+"""Ranges that TFLite can clamp to inside an operator."""
+
+
+def clamp_range(node: ir.Node) -> tuple[float, float] | None:
+    """The constant range that a Relu or Clip clamps to; None for any other node."""
+    if node.op_type == "Relu":
+        return 0.0, float("inf")
+    if node.op_type != "Clip":
+        return None
+    bounds = [float("-inf"), float("inf")]
+    for index, value in enumerate(node.inputs[1:3]):
+        if value is None:
+            continue
+        if value.const_value is None:
+            return None
+        bounds[index] = float(np.asarray(value.const_value.numpy()).reshape(-1)[0])
+    return bounds[0], bounds[1]
+
+
+@dataclass(frozen=True, slots=True)
+class FusedActivation:
+    """An activation node that the operator before it applies, with TFLite's code for it."""
+
+    node: ir.Node
+    code: int
+
+
+def plan_fused_activations(graph: ir.Graph) -> dict[ir.Node, FusedActivation]:
+    """Finds pairs of an operator and the activation that it can apply itself.
+
+    The pair is fused when the activation is the only reader of the operator's output and that
+    output is not an output of the graph.
+
+    Returns:
+        The activation by host node.
+    """
+    fused: dict[ir.Node, FusedActivation] = {}
+    for node in graph:
+        if node.op_type not in _HOSTS or len(node.outputs) != 1:
+            continue
+        output = node.outputs[0]
+        uses = list(output.uses())
+        if len(uses) != 1 or output.is_graph_output() or output.dtype != ir.DataType.FLOAT:
+            continue
+        follower = uses[0].node
+        if uses[0].idx != 0:
+            continue
+        code = RANGES.get(clamp_range(follower) or (0.0, 0.0))
+        if code is not None:
+            fused[node] = FusedActivation(follower, code)
+    return fused

@@ -1,0 +1,185 @@
+"""Lowers a whole canonical ONNX graph to a TFLite flatbuffer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx_ir as ir
+
+from edgekit.core.signature import ModelSignature, TensorSpec
+from edgekit.core.target import SupportReport
+from edgekit.errors import UnsupportedGraphError, UnsupportedNode
+from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lowerings
+from edgekit.targets.tflite.lowering.context import Lowering, LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import FlatbufferModel
+from edgekit.targets.tflite.lowering.fusion import plan_fused_activations
+from edgekit.targets.tflite.lowering.input_layout import choose_input_axes
+from edgekit.targets.tflite.lowering.layout import NHWC, Axes, identity, stored_shape
+from edgekit.targets.tflite.lowering.node_view import Refusal
+from edgekit.targets.tflite.lowering.registry import LOWERINGS
+
+_REMEDY = (
+    "Replace these operators in the model, or try the second engine: --engine onnx2tf "
+    "(its output is checked the same way)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoweringOptions:
+    """Options of the TFLite lowering.
+
+    Attributes:
+        weights_dtype: ``"float16"`` stores large float constants in half precision; compute
+            stays float32 where the runtime has no half-precision kernels.
+        description: Text in the file's description field.
+    """
+
+    weights_dtype: Literal["float32", "float16"] = "float32"
+    description: str = "edgekit"
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredGraph:
+    """A TFLite model in memory.
+
+    Attributes:
+        data: The file's bytes.
+        signature: Inputs and outputs in ONNX order, with the order they are stored in.
+        notes: Reasons for the report.
+    """
+
+    data: bytes
+    signature: ModelSignature
+    notes: tuple[str, ...]
+
+
+def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
+    """Lowers a canonical graph; ``model`` is not modified.
+
+    Raises:
+        UnsupportedGraphError: With every node that cannot be expressed.
+    """
+    context = LoweringContext(
+        model=FlatbufferModel(options.description),
+        weights_dtype=options.weights_dtype,
+        fused=plan_fused_activations(model.graph),
+    )
+    inputs = _place_inputs(context, model.graph)
+    refused = _lower_nodes(context, model)
+    if refused:
+        raise UnsupportedGraphError("tflite", refused, _REMEDY)
+    outputs = _place_outputs(context, model.graph, set(inputs.values()))
+    signature = ModelSignature(
+        inputs=_specs(context, model.graph.inputs),
+        outputs=tuple(
+            _spec(context, value, axes)
+            for value, (_, axes) in zip(model.graph.outputs, outputs, strict=True)
+        ),
+    )
+    output_names = [str(value.name) for value in model.graph.outputs]
+    data = context.model.build(
+        inputs, dict(zip(output_names, (tensor for tensor, _ in outputs), strict=True))
+    )
+    return LoweredGraph(data, signature, tuple(context.notes))
+
+
+def check_graph(model: ir.Model) -> SupportReport:
+    """Lists the nodes that `lower_graph` would refuse; ``model`` is not modified."""
+    try:
+        lower_graph(model, LoweringOptions())
+    except UnsupportedGraphError as error:
+        return SupportReport(unsupported=error.nodes)
+    return SupportReport()
+
+
+def _place_inputs(context: LoweringContext, graph: ir.Graph) -> dict[str, int]:
+    tensors = {}
+    for value in graph.inputs:
+        axes = choose_input_axes(value)
+        shape = stored_shape(context.shape(value), axes)
+        tensor = context.model.add_tensor(str(value.name), shape, context.dtype(value))
+        context.bind(value, tensor, axes)
+        tensors[str(value.name)] = tensor
+    return tensors
+
+
+def _lower_nodes(context: LoweringContext, model: ir.Model) -> list[UnsupportedNode]:
+    refused = []
+    absorbed = {activation.node for activation in context.fused.values()}
+    for node in model.graph:
+        if node in absorbed:
+            continue
+        try:
+            _lowering_of(node)(context, node)
+        except Refusal as refusal:
+            refused.append(_describe(model, node, refusal))
+            _bind_placeholders(context, node)
+    return refused
+
+
+def _lowering_of(node: ir.Node) -> Lowering:
+    support = LOWERINGS.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
+    if support is None:
+        raise Refusal("edgekit has no TFLite lowering for this operator")
+    return support.lower
+
+
+def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:
+    """Stands in for the outputs of a refused node, so that the following nodes are checked."""
+    activation = context.fused.get(node)
+    for value in (*node.outputs, *(activation.node.outputs if activation else ())):
+        rank = len(value.shape) if value.shape is not None else 0
+        tensor = context.model.add_tensor("refused", [1] * rank, "float32")
+        context.bind(value, tensor, identity(rank))
+
+
+def _describe(model: ir.Model, node: ir.Node, refusal: Refusal) -> UnsupportedNode:
+    known = LOWERINGS.get(node.op_type)
+    inputs = [value for value in node.inputs if value is not None]
+    opset = node.version or model.graph.opset_imports.get(node.domain, 0)
+    return UnsupportedNode(
+        node=node.name or "",
+        op=f"{node.domain}::{node.op_type}" if node.domain else node.op_type,
+        opset=opset,
+        shapes=", ".join(str(value.shape) if value.shape else "?" for value in inputs),
+        dtypes=", ".join(value.dtype.name.lower() if value.dtype else "?" for value in inputs),
+        reason=refusal.reason,
+        accepted=refusal.accepted or (known.accepts if known else ""),
+    )
+
+
+def _place_outputs(
+    context: LoweringContext, graph: ir.Graph, taken: set[int]
+) -> list[tuple[int, Axes]]:
+    """Gives every output a tensor of its own with the output's exact name."""
+    placed = []
+    for value in graph.outputs:
+        axes = context.axes(value)
+        if not (axes == NHWC or axes == identity(len(axes))):
+            axes = identity(len(axes))
+        tensor = context.tensor(value, axes)
+        name = str(value.name)
+        if tensor in taken or context.constant(value) is not None:
+            shape = stored_shape(context.shape(value), axes)
+            tensor = context.reshape(tensor, shape, context.dtype(value), name)
+        context.model.rename(tensor, name)
+        taken.add(tensor)
+        placed.append((tensor, axes))
+    return placed
+
+
+def _specs(context: LoweringContext, values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(context, value, context.axes(value)) for value in values)
+
+
+def _spec(context: LoweringContext, value: ir.Value, axes: Axes) -> TensorSpec:
+    return TensorSpec.model_validate(
+        {
+            "name": str(value.name),
+            "shape": context.shape(value),
+            "dtype": context.dtype(value),
+            "stored_axes": None if axes == identity(len(axes)) else axes,
+        }
+    )

@@ -1,0 +1,44 @@
+"""Concat: CONCATENATION."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx_ir as ir
+from ai_edge_litert import schema_py_generated as schema
+
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.layout import Axes, identity
+from edgekit.targets.tflite.lowering.node_view import Refusal, int_attribute, normalized_axis
+from edgekit.targets.tflite.lowering.registry import lowers
+
+
+@lowers("Concat", accepts="any axis")
+def lower_concat(context: LoweringContext, node: ir.Node) -> None:
+    """Concat -> CONCATENATION along the stored position of the axis."""
+    values = [value for value in node.inputs if value is not None]
+    result = node.outputs[0]
+    rank = context.rank(result)
+    axis = normalized_axis(int_attribute(node, "axis", 0), rank)
+    if any(context.rank(value) != rank for value in values):
+        raise Refusal("inputs of different ranks", "inputs of one rank")
+    axes = common_axes(context, values)
+    options = schema.ConcatenationOptionsT()
+    options.axis = axes.index(axis)
+    tensors = [context.tensor(value, axes) for value in values]
+    if all(value in context.non_negative for value in values):
+        context.non_negative.add(result)
+    context.result(result, Operator("CONCATENATION", options), tensors, axes)
+
+
+def common_axes(context: LoweringContext, values: list[ir.Value]) -> Axes:
+    """The storage order that most elements of the values have already."""
+    weight: Counter[Axes] = Counter()
+    for value in values:
+        if context.constant(value) is None:
+            size = 1
+            for dim in context.shape(value):
+                size *= dim if isinstance(dim, int) else 1
+            weight[context.axes(value)] += size
+    return weight.most_common(1)[0][0] if weight else identity(context.rank(values[0]))

@@ -1,0 +1,38 @@
+"""Gather with constant indices."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from ai_edge_litert import schema_py_generated as schema
+
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.layout import without_axes
+from edgekit.targets.tflite.lowering.node_view import (
+    Refusal,
+    int_attribute,
+    normalized_axis,
+    required_input,
+)
+from edgekit.targets.tflite.lowering.registry import lowers
+
+
+@lowers("Gather", accepts="constant indices of rank 0 or 1, along a static axis")
+def lower_gather(context: LoweringContext, node: ir.Node) -> None:
+    """Gather -> GATHER along the stored position of the axis."""
+    value, result = required_input(node, 0), node.outputs[0]
+    axis = normalized_axis(int_attribute(node, "axis", 0), context.rank(value))
+    size = context.shape(value)[axis]
+    indices = context.required_constant(required_input(node, 1), "indices")
+    if indices.ndim > 1 or isinstance(size, str):
+        raise Refusal("indices of higher rank or a dynamic axis", "indices of rank 0 or 1")
+    wrapped = np.where(indices < 0, indices + size, indices)
+    if ((wrapped < 0) | (wrapped >= size)).any():
+        raise Refusal(f"an index outside an axis of size {size}")
+    axes = context.axes(value)
+    options = schema.GatherOptionsT()
+    options.axis = axes.index(axis)
+    table = context.constant_tensor(wrapped.astype(np.int32), f"{node.name}/indices")
+    remaining = axes if indices.ndim else without_axes(axes, [axis])
+    context.result(result, Operator("GATHER", options), [context.tensor(value), table], remaining)

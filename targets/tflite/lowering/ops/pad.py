@@ -1,0 +1,66 @@
+"""Pad: PAD, PADV2 and MIRROR_PAD."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from ai_edge_litert import schema_py_generated as schema
+
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.node_view import (
+    Refusal,
+    normalized_axis,
+    optional_input,
+    required_input,
+    text_attribute,
+)
+from edgekit.targets.tflite.lowering.registry import lowers
+
+
+@lowers("Pad", accepts="constant non-negative pads; mode constant or reflect")
+def lower_pad(context: LoweringContext, node: ir.Node) -> None:
+    """Pad -> PAD with zeros, PADV2 with another constant, MIRROR_PAD for reflection."""
+    value, result = required_input(node, 0), node.outputs[0]
+    axes = context.axes(value)
+    amounts = _amounts(context, node, context.rank(value))
+    if (amounts < 0).any():
+        raise Refusal("negative pads", "pads of at least 0")
+    table = context.constant_tensor(amounts[list(axes)], f"{node.name}/amounts")
+    inputs = [context.tensor(value), table]
+    mode = text_attribute(node, "mode", "constant")
+    if mode == "reflect":
+        options = schema.MirrorPadOptionsT()
+        options.mode = schema.MirrorPadMode.REFLECT
+        context.result(result, Operator("MIRROR_PAD", options), inputs, axes)
+        return
+    if mode != "constant":
+        raise Refusal(f"mode {mode!r}", "constant or reflect")
+    fill_value = optional_input(node, 2)
+    fill = np.zeros((), np.float32)
+    if fill_value is not None:
+        fill = np.asarray(context.required_constant(fill_value, "fill"), np.float32).reshape(())
+    if fill >= 0 and value in context.non_negative:
+        context.non_negative.add(result)
+    if fill == 0:
+        context.result(result, Operator("PAD", schema.PadOptionsT()), inputs, axes)
+        return
+    inputs.append(context.constant_tensor(fill, f"{node.name}/fill"))
+    context.result(result, Operator("PADV2", schema.PadV2OptionsT()), inputs, axes)
+
+
+def _amounts(
+    context: LoweringContext, node: ir.Node, rank: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """Padding before and after each logical axis, ``[rank, 2]``."""
+    pads = context.required_constant(required_input(node, 1), "pads").reshape(2, -1)
+    listed = optional_input(node, 3)
+    axes = range(rank)
+    if listed is not None:
+        axes_array = context.required_constant(listed, "axes").reshape(-1)
+        chosen = [normalized_axis(int(axis), rank) for axis in axes_array]
+    else:
+        chosen = list(axes)
+    table = np.zeros((rank, 2), np.int32)
+    table[chosen] = pads.T
+    return table

@@ -1,0 +1,31 @@
+"""Softmax and LogSoftmax."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from ai_edge_litert import schema_py_generated as schema
+
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.node_view import (
+    int_attribute,
+    normalized_axis,
+    required_input,
+)
+from edgekit.targets.tflite.lowering.registry import lowers
+
+
+@lowers("Softmax", "LogSoftmax", accepts="any axis, opset 13 or later")
+def lower_softmax(context: LoweringContext, node: ir.Node) -> None:
+    """Softmax over one axis -> SOFTMAX, which normalises the last stored axis."""
+    value, result = required_input(node, 0), node.outputs[0]
+    axis = normalized_axis(int_attribute(node, "axis", -1), context.rank(value))
+    axes = (*(other for other in context.axes(value) if other != axis), axis)
+    if node.op_type == "Softmax":
+        options = schema.SoftmaxOptionsT()
+        options.beta = 1.0
+        operator = Operator("SOFTMAX", options)
+        context.non_negative.add(result)
+    else:
+        operator = Operator("LOG_SOFTMAX", schema.LogSoftmaxOptionsT())
+    context.result(result, operator, [context.tensor(value, axes)], axes)

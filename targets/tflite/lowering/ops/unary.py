@@ -1,0 +1,69 @@
+"""Elementwise operators with one input that TFLite has under another name."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from ai_edge_litert import schema_py_generated as schema
+
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import TENSOR_TYPES, Operator
+from edgekit.targets.tflite.lowering.node_view import Refusal, required_input
+from edgekit.targets.tflite.lowering.registry import lowers
+
+_OPERATORS: dict[str, Operator] = {
+    "Abs": Operator("ABS", schema.AbsOptionsT()),
+    "Ceil": Operator("CEIL"),
+    "Cos": Operator("COS", schema.CosOptionsT()),
+    "Exp": Operator("EXP", schema.ExpOptionsT()),
+    "Floor": Operator("FLOOR"),
+    "Log": Operator("LOG"),
+    "Neg": Operator("NEG", schema.NegOptionsT()),
+    "Round": Operator("ROUND"),
+    "Sigmoid": Operator("LOGISTIC"),
+    "Sign": Operator("SIGN", schema.SignOptionsT()),
+    "Sin": Operator("SIN"),
+    "Sqrt": Operator("SQRT"),
+    "Tanh": Operator("TANH"),
+}
+_NON_NEGATIVE = frozenset({"Abs", "Exp", "Sigmoid", "Sqrt"})
+
+
+@lowers(*_OPERATORS, accepts="float32")
+def lower_unary(context: LoweringContext, node: ir.Node) -> None:
+    """One ONNX operator -> one TFLite operator of the same meaning, any storage order."""
+    value, result = required_input(node, 0), node.outputs[0]
+    if context.dtype(value) != "float32":
+        raise Refusal(f"type {context.dtype(value)}", "float32")
+    if node.op_type in _NON_NEGATIVE:
+        context.non_negative.add(result)
+    context.result(result, _OPERATORS[node.op_type], [context.tensor(value)], context.axes(value))
+
+
+@lowers("Reciprocal", accepts="float32")
+def lower_reciprocal(context: LoweringContext, node: ir.Node) -> None:
+    """Reciprocal -> DIV of 1 by the value."""
+    value = required_input(node, 0)
+    one = context.constant_tensor(np.array(1.0, np.float32), "one")
+    operator = Operator("DIV", schema.DivOptionsT())
+    context.result(node.outputs[0], operator, [one, context.tensor(value)], context.axes(value))
+
+
+@lowers("Cast", accepts="between the tensor types of TFLite, but not from float to int8/uint8")
+def lower_cast(context: LoweringContext, node: ir.Node) -> None:
+    """Cast -> CAST, which truncates towards zero like ONNX."""
+    value, result = required_input(node, 0), node.outputs[0]
+    source, target = context.dtype(value), context.dtype(result)
+    options = schema.CastOptionsT()
+    options.inDataType = TENSOR_TYPES[source]
+    options.outDataType = TENSOR_TYPES[target]
+    context.result(result, Operator("CAST", options), [context.tensor(value)], context.axes(value))
+
+
+@lowers("Identity", "Dropout", accepts="inference mode")
+def lower_identity(context: LoweringContext, node: ir.Node) -> None:
+    """Identity -> nothing: the output is the same tensor."""
+    value, result = required_input(node, 0), node.outputs[0]
+    if value in context.non_negative:
+        context.non_negative.add(result)
+    context.bind(result, context.tensor(value), context.axes(value))

@@ -1,0 +1,134 @@
+"""Whole-graph behaviour of the TFLite lowering."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from edgekit.errors import UnsupportedGraphError
+from edgekit.targets.tflite.lowering import LoweringOptions, check_graph, lower_graph
+from tests.targets.tflite.lowering.single_op import (
+    IMAGE,
+    Case,
+    build,
+    check,
+    ints,
+    operator_counts,
+    random_inputs,
+    run_litert,
+    run_onnxruntime,
+)
+
+NETWORK = Case(
+    "network",
+    "c = Conv <pads = [1,1,1,1], strides = [2,2]> (x, k)\nr = Relu(c)\n"
+    "d = Conv <group = 8, pads = [1,1,1,1]> (r, e)\nh = HardSwish(d)\n"
+    "g = GlobalAveragePool(h)\nf = Flatten(g)\ny = Gemm(f, w, b)",
+    {"x": (1, 3, 16, 16)},
+    {"k": (8, 3, 3, 3), "e": (8, 1, 3, 3), "w": (8, 5), "b": (5,)},
+)
+
+
+def lower(case: Case, **options: str) -> bytes:
+    return lower_graph(ir.from_proto(build(case)), LoweringOptions(**options)).data  # type: ignore[arg-type]
+
+
+def test_a_network_has_no_transpose_and_fuses_its_activation() -> None:
+    counts = operator_counts(check(NETWORK))
+    assert counts == {
+        "PAD": 1, "CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "HARD_SWISH": 1, "MEAN": 1,
+        "RESHAPE": 1, "FULLY_CONNECTED": 1,
+    }  # fmt: skip
+
+
+def test_equal_graphs_give_equal_bytes() -> None:
+    assert lower(NETWORK) == lower(NETWORK)
+
+
+def test_the_graph_is_not_modified() -> None:
+    model = ir.from_proto(build(NETWORK))
+    before = ir.to_proto(model).SerializeToString(deterministic=True)
+    lower_graph(model, LoweringOptions())
+    assert ir.to_proto(model).SerializeToString(deterministic=True) == before
+    assert not any(node.meta for node in model.graph)
+
+
+def test_float16_halves_the_weights_and_stays_close() -> None:
+    wide = Case("wide", "y = Conv(x, k)", {"x": (1, 64, 8, 8)}, {"k": (128, 64, 3, 3)})
+    half = check(wide, weights_dtype="float16", tolerance=2e-3)
+    assert len(half) < 0.52 * len(lower(wide))
+
+
+def test_weights_beyond_float16_stay_float32_with_a_note() -> None:
+    case = Case("big", "y = MatMul(x, w)", {"x": (1, 2)}, {"w": np.full((2, 3), 1e5, np.float32)})
+    lowered = lower_graph(ir.from_proto(build(case)), LoweringOptions(weights_dtype="float16"))
+    assert any("exceeds the range of float16" in note for note in lowered.notes)
+    assert "DEQUANTIZE" not in operator_counts(lowered.data)
+
+
+def test_inputs_and_outputs_keep_their_names_and_order() -> None:
+    case = Case(
+        "two", "y1 = Conv(x, k)\ny0 = Neg(z)", {"z": (2, 3), "x": (1, 3, 5, 6)},
+        {"k": (2, 3, 1, 1)}, outputs=("y0", "y1"),
+    )  # fmt: skip
+    lowered = lower_graph(ir.from_proto(build(case)), LoweringOptions())
+    assert [spec.name for spec in lowered.signature.inputs] == ["z", "x"]
+    assert [spec.name for spec in lowered.signature.outputs] == ["y0", "y1"]
+    assert lowered.signature.input("x").stored_shape == (1, 5, 6, 3)
+    assert lowered.signature.input("z").stored_axes is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["y0 = Neg(x)\ny1 = Identity(y0)", "y0 = Identity(x)\ny1 = Transpose <perm = [1,0]> (x)"],
+)
+def test_outputs_that_share_a_tensor_are_copied(body: str) -> None:
+    check(Case("shared", body, {"x": (2, 3)}, outputs=("y0", "y1")))
+
+
+def test_dynamic_batch_runs_at_other_batch_sizes() -> None:
+    case = Case(NETWORK.name, NETWORK.body, {"x": ("batch", 3, 16, 16)}, NETWORK.constants)
+    model = build(case)
+    lowered = lower_graph(ir.from_proto(model), LoweringOptions())
+    assert lowered.signature.input("x").shape[0] == "batch"
+    for batch in (1, 3):
+        feeds = random_inputs(case, batch)
+        expected = run_onnxruntime(model, feeds)["y"]
+        actual = run_litert(lowered.data, lowered.signature, feeds, delegate=True)["y"]
+        assert actual.shape == (batch, 5)
+        assert np.abs(actual - expected).max() <= 2e-6 * np.abs(expected).max()
+
+
+def test_all_refused_nodes_are_listed_with_reason_and_remedy() -> None:
+    case = Case(
+        "refused",
+        "c = Conv(x, k)\ne = Erf(c)\nm = MatMul(e, e)\n"
+        'p = Pad <mode = "edge"> (m, q)\ny = Relu(p)',
+        {"x": (1, 3, 6, 6)},
+        {"k": (3, 3, 1, 1), "q": ints(0, 0, 1, 1, 0, 0, 1, 1)},
+    )
+    model = ir.from_proto(build(case))
+    with pytest.raises(UnsupportedGraphError) as raised:
+        lower_graph(model, LoweringOptions())
+    assert [node.op for node in raised.value.nodes] == ["Erf", "MatMul", "Pad"]
+    message = str(raised.value)
+    assert "Erf (node 'node_1', opset 20, shapes [1,3,6,6], dtypes float)" in message
+    assert "mode 'edge'; accepted: constant or reflect" in message
+    assert "--engine onnx2tf" in message
+    assert [node.op for node in check_graph(model).unsupported] == ["Erf", "MatMul", "Pad"]
+
+
+def test_custom_domains_are_refused() -> None:
+    model = build(Case("plain", "y = Relu(x)", IMAGE))
+    model.graph.node[0].domain = "com.example"
+    model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+    report = check_graph(ir.from_proto(model))
+    assert [node.op for node in report.unsupported] == ["com.example::Relu"]
+
+
+def test_weights_computed_at_run_time_are_refused() -> None:
+    case = Case("dynamic", "y = Conv(x, k)", {"x": (1, 3, 6, 6), "k": (2, 3, 1, 1)})
+    report = check_graph(ir.from_proto(build(case)))
+    assert "weight 'k' is computed at run time" in str(report.unsupported[0])

@@ -1,0 +1,200 @@
+"""A run summary with everything a report can hold, hostile names included."""
+
+import pytest
+
+from edgekit.core.metadata import ModelMetadata, Preprocessing
+from edgekit.core.metrics import (
+    AccuracyReport,
+    LatencyStats,
+    OutputDifference,
+    Proportion,
+    Unavailable,
+)
+from edgekit.core.run_summary import (
+    ArtifactSummary,
+    EnvironmentSummary,
+    EpochPoint,
+    GraphSummary,
+    RunSummary,
+    SourceFile,
+    StepSummary,
+    TargetResult,
+    TrainingSummary,
+)
+from edgekit.core.signature import ModelSignature, TensorSpec
+from edgekit.core.stage import Note
+from edgekit.core.target import OpCount
+
+HOSTILE = "<script>alert(1)</script>|`x`"
+NO_RUNTIME = "this machine has no Core ML; run it on macOS"
+DEVICE = "Test Processor 9000"
+
+
+def accuracy(hits: int, digest: str, runtime: str) -> AccuracyReport:
+    return AccuracyReport(
+        dataset="digits/test",
+        top1=Proportion.of(hits, 360),
+        top5=Proportion.of(359, 360),
+        predictions_digest=digest,
+        runtime=runtime,
+    )
+
+
+def latency(p50_ms: float, runtime: str) -> LatencyStats:
+    return LatencyStats(
+        p50_ms=p50_ms,
+        p90_ms=p50_ms * 1.25,
+        mean_ms=p50_ms * 1.1,
+        min_ms=p50_ms * 0.9,
+        runs=200,
+        warmup_runs=20,
+        threads=1,
+        batch=1,
+        runtime=runtime,
+        device=DEVICE,
+        peak_memory_bytes=7_340_032,
+    )
+
+
+def artifact(name: str, size_bytes: int, ops: tuple[OpCount, ...]) -> ArtifactSummary:
+    return ArtifactSummary(
+        file_name=name,
+        size_bytes=size_bytes,
+        digest=(name.encode().hex() * 4)[:64],
+        signature=None,
+        graph=GraphSummary(
+            ops=ops,
+            macs=2_654_208,
+            parameters=78_042,
+            integer_ops=0,
+            float_ops=sum(op.count for op in ops),
+            details={"schema": "3"},
+        ),
+    )
+
+
+def targets() -> tuple[TargetResult, ...]:
+    tflite_ops = (OpCount(op="CONV_2D", count=9), OpCount(op="FULLY_CONNECTED", count=1))
+    difference = OutputDifference(
+        output="logits", max_abs=3.6e-6, reference_range=24.5, relative=1.47e-7
+    )
+    litert = "LiteRT 2.1.2 (XNNPACK)"
+    return (
+        TargetResult(
+            target="tflite",
+            title="TFLite",
+            precision="float32",
+            engine="edgekit",
+            artifact=artifact("digits.float32.tflite", 318_432, tflite_ops),
+            accuracy=accuracy(355, "a" * 64, litert),
+            latency=latency(0.0421, litert),
+            difference=(difference,),
+            tolerance=1e-4,
+            notes=(Note(where="node_1", text="ReLU fused into CONV_2D"),),
+        ),
+        TargetResult(
+            target="tflite",
+            title="TFLite",
+            precision="float16",
+            engine="onnx2tf",
+            artifact=artifact("digits.float16.tflite", 160_100, tflite_ops),
+            accuracy=accuracy(354, "b" * 64, litert),
+            latency=latency(1.234, litert),
+            difference=(difference.model_copy(update={"relative": 3e-3}),),
+            tolerance=1e-3,
+            notes=(Note(level="warning", where=HOSTILE, text=f"odd node {HOSTILE}"),),
+        ),
+        TargetResult(
+            target="coreml",
+            title="Core ML",
+            precision="float32",
+            engine="edgekit",
+            artifact=Unavailable(reason="coremltools is not installed"),
+            accuracy=Unavailable(reason=NO_RUNTIME),
+            latency=Unavailable(reason=NO_RUNTIME),
+            difference=Unavailable(reason=NO_RUNTIME),
+            tolerance=1e-4,
+        ),
+    )
+
+
+def full_summary() -> RunSummary:
+    return RunSummary(
+        project=f"digits {HOSTILE}",
+        edgekit_version="0.1.0",
+        seed=7,
+        sources=(SourceFile(role="code", name="model.py", digest="c" * 64),),
+        signature=ModelSignature(
+            inputs=(TensorSpec(name="image", shape=("batch", 1, 8, 8)),),
+            outputs=(TensorSpec(name="logits", shape=("batch", 10)),),
+        ),
+        metadata=ModelMetadata(
+            name="digits",
+            source=f"model.py:{HOSTILE}",
+            preprocessing=Preprocessing(
+                size=(8, 8), channels="gray", scale=1 / 16, mean=(0.3,), std=(0.25,)
+            ),
+            labels=(*"0123456789", "none"),
+            license="Apache-2.0",
+        ),
+        source_graph=GraphSummary(
+            ops=(OpCount(op="Conv", count=9), OpCount(op="Relu", count=7)),
+            macs=2_654_208,
+            parameters=78_042,
+            integer_ops=0,
+            float_ops=16,
+        ),
+        reference_accuracy=accuracy(355, "a" * 64, "onnxruntime 1.26.0"),
+        training=TrainingSummary(
+            dataset="digits/train",
+            curve=tuple(
+                EpochPoint(
+                    epoch=epoch,
+                    loss=2.3 / epoch,
+                    train_accuracy=1 - 0.9 / epoch,
+                    val_accuracy=1 - 0.8 / epoch,
+                    lr=1e-3,
+                )
+                for epoch in range(1, 21)
+            ),
+            parameters=78_042,
+            optimizer="AdamW",
+        ),
+        targets=targets(),
+        steps=(
+            StepSummary(name="train", key="d" * 64, reused=True, duration_s=41.27),
+            StepSummary(name="lower-tflite-float32", key="e" * 64, reused=False, duration_s=0.21),
+        ),
+        environment=EnvironmentSummary(
+            device=DEVICE,
+            cpu_count=2,
+            system="Linux 6.1 x86_64",
+            python="3.12.1",
+            tools={"torch": "2.13.0", "onnxruntime": "1.26.0"},
+        ),
+        notes=(Note(text="the run as a whole has a remark"),),
+    )
+
+
+@pytest.fixture
+def summary() -> RunSummary:
+    return full_summary()
+
+
+@pytest.fixture
+def bare_summary(summary: RunSummary) -> RunSummary:
+    """A conversion alone: no training, no data set, nothing executed."""
+    nothing = Unavailable(reason="no data set was named")
+    return summary.model_copy(
+        update={
+            "project": "bare",
+            "training": None,
+            "reference_accuracy": nothing,
+            "source_graph": Unavailable(reason="a shape is missing"),
+            "metadata": ModelMetadata(),
+            "targets": (),
+            "steps": (),
+            "sources": (),
+            "notes": (),
+        }
+    )
