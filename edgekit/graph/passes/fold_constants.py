@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from edgekit.graph.passes.graph_pass import GraphPass
@@ -121,10 +122,12 @@ def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[str, Array]:
         outputs=list(made.values()),
         nodes=nodes,
         initializers=[value for name, value in fed.items() if name not in made],
-        opset_imports=model.opset_imports,
         name="constants",
     )
-    proto = ir.to_proto(ir.Model(view, ir_version=model.ir_version))
+    opsets = [onnx.helper.make_opsetid(*entry) for entry in model.opset_imports.items()]
+    proto = onnx.helper.make_model(
+        ir.serde.serialize_graph(view), opset_imports=opsets, ir_version=model.ir_version
+    )
     return ReferenceSession.run_once(proto, {})
 
 
