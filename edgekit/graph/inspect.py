@@ -154,7 +154,6 @@ def _op_name(node: ir.Node) -> str:
 def _details(model: ir.Model, external: int) -> dict[str, str]:
     details = {
         "opset": str(model.opset_imports.get("", model.opset_imports.get("ai.onnx", "?"))),
-        "ir_version": str(model.ir_version),
     }
     producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
     if producer:
