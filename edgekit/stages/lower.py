@@ -237,13 +237,13 @@ def _require_equal(
     wrong = [item for item in differences if not item.relative <= config.tolerance]
     if not wrong:
         return
+    what = f"{target.info.name} artifact ({config.precision}, engine {config.engine})"
     lines = [
+        f"The {what} does not compute what its source graph computes; it is not kept.",
         (
-            f"The {target.info.name} artifact ({config.precision}, engine {config.engine}) does not "
-            f"compute what its source graph computes; it is not kept. {verification.runtime} against "
-            f"{verification.reference} on {verification.samples} random inputs (seed "
-            f"{verification.seed}):"
-        )
+            f"{verification.runtime} against {verification.reference} on {verification.samples} "
+            f"random inputs (seed {verification.seed}):"
+        ),
     ]
     lines += [
         f"  - output {item.output!r}: max abs difference {item.max_abs:.3g}, that is "

@@ -83,12 +83,15 @@ class TrainStage:
             InputError: If the module, the weights or the data are missing or do not fit.
             GateError: If the training diverges.
         """
-        from edgekit.graph.importers.torch_module import load_torch_module
+        from edgekit.graph.importers.torch_module import build_module
+        from edgekit.graph.importers.weights import load_weights
         from edgekit.training.trainer import train
 
         dataset = open_dataset(config.data)
         class_map, warnings = match_classes(dataset.labels, config.labels)
-        model = load_torch_module(config.source, config.weights)
+        model = build_module(config.source)
+        if config.weights is not None:
+            load_weights(model, config.weights)
         samples = _samples(dataset, config, class_map)
         curve = train(model, samples, config.options, context.seed, context.progress)
         summary = TrainingSummary(
