@@ -63,9 +63,7 @@ class TransformerBlock(nn.Module):
 class TinyVit(nn.Module):
     """Patches of 4x4 pixels, a class token, and ``depth`` transformer blocks."""
 
-    def __init__(
-        self, classes: int = 10, width: int = 64, depth: int = 4, heads: int = 4
-    ) -> None:
+    def __init__(self, classes: int = 10, width: int = 64, depth: int = 4, heads: int = 4) -> None:
         super().__init__()
         self.patches = nn.Conv2d(1, width, 4, stride=4)
         self.token = nn.Parameter(torch.zeros(1, 1, width))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.graph.passes.affine_folding import fold_affine, output_channels, refusal
+from edgekit.graph.passes.affine_folding import Vector, fold_affine, output_channels, refusal
 from edgekit.graph.passes.graph_pass import GraphPass
 from edgekit.graph.values import Array, constant_array, is_op
 
@@ -56,9 +56,7 @@ class FuseConvAffine(GraphPass):
         return True
 
 
-def _per_channel(
-    node: ir.Node, constant: Array, value: ir.Value, channels: int
-) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+def _per_channel(node: ir.Node, constant: Array, value: ir.Value, channels: int) -> Vector | None:
     """The constant as one float64 per channel; None when it varies along another axis."""
     if value.shape is None or constant.ndim > len(value.shape):
         return None

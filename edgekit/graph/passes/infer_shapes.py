@@ -77,9 +77,7 @@ def _resolve_reshapes(graph: ir.Graph) -> bool:
         if len(symbols) != 1 or symbols[0] == "?" or len(known) != len(after) - 1:
             continue
         if math.prod(known) == math.prod(sizes):
-            node.outputs[0].shape = ir.Shape(
-                [symbols[0] if dim == "?" else dim for dim in after]
-            )
+            node.outputs[0].shape = ir.Shape([symbols[0] if dim == "?" else dim for dim in after])
             modified = True
     return modified
 

@@ -106,7 +106,9 @@ def _clip(
     dtype = node.outputs[0].dtype
     kind = np.float32 if dtype is None else dtype.numpy()
     name = node.outputs[0].name
-    lower = add_initializer(graph, f"{name}_min", np.asarray(low, kind)) if low > -np.inf else None
-    upper = add_initializer(graph, f"{name}_max", np.asarray(high, kind)) if high < np.inf else None
-    inputs = [value, lower, upper] if upper is not None else [value, lower]
+    inputs = [value, None, None]
+    if low > -np.inf:
+        inputs[1] = add_initializer(graph, f"{name}_min", np.asarray(low, kind))
+    if high < np.inf:
+        inputs[2] = add_initializer(graph, f"{name}_max", np.asarray(high, kind))
     return replace_node(graph, node, "Clip", inputs)

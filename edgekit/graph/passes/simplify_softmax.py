@@ -27,8 +27,9 @@ class SimplifySoftmax(GraphPass):
         for node in model.graph:
             if not is_op(node, "Softmax", "LogSoftmax"):
                 continue
-            before, after = producer(node.inputs[0], "Flatten", "Reshape"), only_consumer(
-                node.outputs[0]
+            before, after = (
+                producer(node.inputs[0], "Flatten", "Reshape"),
+                only_consumer(node.outputs[0]),
             )
             if before is None or after is None or not is_op(after, "Reshape", "Flatten"):
                 continue
