@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgekit.cli.options import help_of
+from edgekit.cli.options import AsJson, Threads, option
 from edgekit.core.target import BenchConfig
 
 if TYPE_CHECKING:
@@ -16,26 +16,21 @@ if TYPE_CHECKING:
     from edgekit.measure.latency import LatencyRatio
 
 
+Warmup = Annotated[int, option(BenchConfig, "warmup_runs", "--warmup", metavar="N", min=0)]
+Runs = Annotated[int, option(BenchConfig, "runs", "--runs", metavar="N", min=1)]
+Memory = Annotated[bool, option(BenchConfig, "memory", "--memory/--no-memory")]
+
+
 def command(
     artifact: Annotated[Path, typer.Argument(metavar="A", help="Model file.")],
     versus: Annotated[
         Path | None, typer.Option("--vs", metavar="B", help="Measure A and B in turn.")
     ] = None,
-    threads: Annotated[
-        int, typer.Option("--threads", metavar="N", min=1, help=help_of(BenchConfig, "threads"))
-    ] = 1,
-    warmup_runs: Annotated[
-        int, typer.Option("--warmup", metavar="N", min=0, help=help_of(BenchConfig, "warmup_runs"))
-    ] = 10,
-    runs: Annotated[
-        int, typer.Option("--runs", metavar="N", min=1, help=help_of(BenchConfig, "runs"))
-    ] = 100,
-    memory: Annotated[
-        bool, typer.Option("--memory/--no-memory", help=help_of(BenchConfig, "memory"))
-    ] = True,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of a table.")
-    ] = False,
+    threads: Threads = 1,
+    warmup_runs: Warmup = 10,
+    runs: Runs = 100,
+    memory: Memory = True,
+    as_json: AsJson = False,
 ) -> None:
     """Measure latency on random inputs: A alone with its memory, or A against B.
 

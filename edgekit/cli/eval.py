@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from edgekit.cli.options import help_of
-from edgekit.core.target import RuntimeConfig
+from edgekit.cli.options import AsJson, DataRoot, Limit, Threads, option
 from edgekit.data.contract import DataSpec
 from edgekit.stages.evaluate import EvaluateConfig
 
@@ -18,33 +17,25 @@ if TYPE_CHECKING:
     from edgekit.core.target import Target
 
 
+Set = Annotated[str, option(DataSpec, "set", "--data", metavar="SET")]
+Split = Annotated[Literal["train", "test"], option(DataSpec, "split", "--split")]
+Batch = Annotated[int, option(EvaluateConfig, "batch", "--batch", metavar="N", min=1)]
+TargetName = Annotated[
+    str | None,
+    typer.Option("--target", metavar="NAME", help="Target that runs it; by suffix if not given."),
+]
+
+
 def command(
     artifact: Annotated[Path, typer.Argument(help="Model file, for example .onnx or .tflite.")],
-    data: Annotated[str, typer.Option("--data", metavar="SET", help=help_of(DataSpec, "set"))],
-    data_root: Annotated[
-        Path | None, typer.Option("--data-root", metavar="DIR", help=help_of(DataSpec, "root"))
-    ] = None,
-    split: Annotated[
-        Literal["train", "test"], typer.Option("--split", help=help_of(DataSpec, "split"))
-    ] = "test",
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help=help_of(DataSpec, "limit"))
-    ] = None,
-    batch: Annotated[
-        int, typer.Option("--batch", metavar="N", min=1, help=help_of(EvaluateConfig, "batch"))
-    ] = 32,
-    threads: Annotated[
-        int, typer.Option("--threads", metavar="N", min=1, help=help_of(RuntimeConfig, "threads"))
-    ] = 1,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--target", metavar="NAME", help="Target that runs it; by suffix if not given."
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of a table.")
-    ] = False,
+    data: Set,
+    data_root: DataRoot = None,
+    split: Split = "test",
+    limit: Limit = None,
+    batch: Batch = 32,
+    threads: Threads = 1,
+    target: TargetName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure top-1 and top-5 accuracy with the preprocessing that travels with the model."""
     from edgekit.cli.model_files import target_of

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgekit.cli.options import AsJson
+
 if TYPE_CHECKING:
     from edgekit.core.target import Inspection
 
 
 def command(
     file: Annotated[Path, typer.Argument(help="Model file, for example .onnx or .tflite.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show operators, multiply-accumulates, parameters, size, inputs and outputs of a model."""
     from edgekit.cli.model_files import inspect_file

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from edgekit.cli.options import AsJson
 
 if TYPE_CHECKING:
     from edgekit.core.metrics import Unavailable
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of a table.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the targets and what this machine can do with each, or the reason why not."""
     from edgekit.cli.output import Column, print_json, print_table
