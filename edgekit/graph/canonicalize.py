@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from edgekit.core.stage import Note
-from edgekit.errors import InternalError
+from edgekit.errors import InputError, InternalError, UnsupportedError
 from edgekit.graph.equivalence import TOLERANCE, EquivalenceCheck
 from edgekit.graph.passes.convert_opset import CANONICAL_IR_VERSION, ConvertOpset
 from edgekit.graph.passes.finish_names import FinishNames
@@ -21,6 +21,7 @@ from edgekit.graph.passes.fuse_layer_norm import FuseLayerNorm
 from edgekit.graph.passes.graph_pass import GraphPass
 from edgekit.graph.passes.infer_shapes import InferShapes
 from edgekit.graph.passes.lift_constants import LiftConstants
+from edgekit.graph.passes.merge_parallel_convs import MergeParallelConvs
 from edgekit.graph.passes.normalize_clip import NormalizeClip
 from edgekit.graph.passes.normalize_pooling import NormalizePooling
 from edgekit.graph.passes.remove_dead import RemoveDead
@@ -50,6 +51,9 @@ PASSES: tuple[type[GraphPass], ...] = (
     # Gemm before affine folding, which then also reaches dense layers.
     FuseGemm,
     FuseBatchNorm,
+    # After BatchNorm, which stands in every branch; before affine folding, which reaches
+    # what follows the sum.
+    MergeParallelConvs,
     # After BatchNorm, whose remaining form is Mul and Add.
     FuseConvAffine,
     NormalizePooling,
@@ -111,7 +115,13 @@ def canonicalize(model: ir.Model, *, verify: bool = True) -> CanonicalizeResult:
 
 
 def _verify(check: EquivalenceCheck, model: ir.Model, name: str) -> None:
-    for found in check.compare(model):
+    try:
+        differences = check.compare(model)
+    except (InputError, UnsupportedError) as error:
+        raise InternalError(
+            f"Pass {name} left a graph that does not run: {error}. Please report it with the model"
+        ) from error
+    for found in differences:
         if not found.relative <= TOLERANCE:
             raise InternalError(
                 f"Pass {name} changed output {found.output!r} by {found.relative:.1e} of its "
