@@ -185,7 +185,7 @@ def test_a_missing_tool_alone_is_told_as_such(
 
 def test_output_over_the_model_it_is_read_from_is_refused(tmp_path: Path) -> None:
     model = {"source": str(tmp_path / "net.onnx")}
-    targets = {"onnxruntime": {}}
+    targets: dict[str, Any] = {"onnxruntime": {}}
     with pytest.raises(ConfigError, match=r"net\.onnx would be written over, but the model is"):
         build_plan(project(tmp_path, model=model, targets=targets, output=tmp_path))
 
