@@ -144,7 +144,8 @@ def replace_node(
 ) -> ir.Node:  # fmt: skip
     """Puts a new node with one output in the place of ``old``'s first output.
 
-    The value keeps its name; ``old`` is removed when its other outputs are unused.
+    The value keeps its name; ``old`` is removed with the nodes that nothing reads then, so
+    its other outputs must be unused.
 
     Returns:
         The new node, named like the old one.
@@ -159,7 +160,9 @@ def replace_node(
                 graph.outputs[index] = output
     former.name = f"{former.name}_replaced"
     ir.convenience.replace_all_uses_with(former, output)
+    sources = tuple(old.inputs)
     graph.remove(old, safe=True)
+    remove_unread(graph, sources)
     return node
 
 
