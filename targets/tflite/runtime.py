@@ -21,10 +21,9 @@ from edgekit.targets.tflite.model_file import read_model_file
 from edgekit.targets.tflite.native_output import quiet_native_stderr
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-    type Array = npt.NDArray[np.generic]
+    type Array = npt.NDArray[Any]
 
 RUNTIME_PACKAGE = "ai_edge_litert"
 Kernels = Literal["default", "builtin", "reference"]
@@ -175,7 +174,8 @@ class LiteRTSession:
         try:
             with quiet_native_stderr():
                 for index, shape in zip(self._inputs, shapes, strict=True):
-                    self._interpreter.resize_tensor_input(index, list(shape))
+                    # Strict: a size that the file fixes stays; operators may rely on it.
+                    self._interpreter.resize_tensor_input(index, list(shape), strict=True)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             # A failed allocation leaves the interpreter unusable.
