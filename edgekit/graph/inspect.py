@@ -151,12 +151,12 @@ def _parameters(model: ir.Model) -> int:
 
 
 def _op_name(node: ir.Node) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+    return node.op_type if not node.domain else f"{node.domain}::{node.op_type}"
 
 
 def _details(model: ir.Model, external: int) -> dict[str, str]:
     details = {
-        "opset": str(model.opset_imports.get("", model.opset_imports.get("ai.onnx", "?"))),
+        "opset": str(model.opset_imports[""]),
     }
     producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
     if producer:
