@@ -41,6 +41,7 @@ def build_plan(project: ProjectConfig) -> Plan:
         MissingToolError: If the only problem is that targets cannot be made on this machine.
     """
     draft = _Draft(project)
+    draft.read_labels()
     inputs = draft.parsed_inputs()
     weights: Source | None = None
     if "train" in project.stages:
@@ -68,6 +69,7 @@ class _Draft:
     notes: list[Note] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    labels: tuple[str, ...] = ()
     training: Source | None = None
     reference: Source | None = None
     reference_reason: str = ""
@@ -87,7 +89,15 @@ class _Draft:
             Step(step_id, get_stage(stage), config, inputs, target, machine_bound=machine_bound)
         )
 
+    def read_labels(self) -> None:
+        """Takes the class names of the model."""
+        try:
+            self.labels = self.project.model.class_names()
+        except ConfigError as error:
+            self.problems.append(str(error))
+
     def parsed_inputs(self) -> tuple[InputRequest, ...]:
+        """The model's inputs as the importers take them."""
         from edgekit.graph.importers import parse_input
 
         parsed = []
@@ -126,7 +136,7 @@ class _Draft:
             weights=model.weights,
             input=spec,
             preprocessing=model.preprocessing,
-            labels=model.labels,
+            labels=self.labels,
             data=data.model_copy(update={"split": "train"}),
             options=self.project.train,
         )
@@ -148,7 +158,7 @@ class _Draft:
             inputs=inputs,
             dynamic_batch=model.dynamic_batch,
             preprocessing=model.preprocessing,
-            labels=model.labels,
+            labels=self.labels,
             name=model.name or self.project.name,
         )
         if weights is None:

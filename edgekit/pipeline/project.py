@@ -70,6 +70,14 @@ class ModelSection(FrozenModel):
             raise ValueError("give labels or labels_file, not both")
         return self
 
+    def class_names(self) -> tuple[str, ...]:
+        """The labels, read from ``labels_file`` where they stand there.
+
+        Raises:
+            ConfigError: If the file cannot be read or holds no names.
+        """
+        return self.labels if self.labels_file is None else read_labels(self.labels_file)
+
 
 class TargetSection(FrozenModel):
     """What is made for one target."""
@@ -169,10 +177,8 @@ def load_project(path: Path) -> ProjectConfig:
     project = load_toml(path, ProjectConfig)
     folder = path.absolute().parent
     model = project.model
-    changes: dict[str, Any] = {"source": _source_from(model.source, folder)}
-    if model.labels_file is not None:
-        changes |= {"labels": read_labels(model.labels_file), "labels_file": None}
-    updates: dict[str, Any] = {"model": model.model_copy(update=changes)}
+    source = {"source": _source_from(model.source, folder)}
+    updates: dict[str, Any] = {"model": model.model_copy(update=source)}
     if project.data is not None:
         place = {"set": _set_from(project.data.set, folder)}
         updates["data"] = project.data.model_copy(update=place)
