@@ -26,7 +26,7 @@ def inspect(path: Path) -> Inspection:
     """Static facts about a .tflite file; needs neither LiteRT nor flatbuffers.
 
     Operators of all subgraphs are counted; multiply-accumulates and transposes are those of
-    the main graph, with dynamic dims taken as 1.
+    the main graph, with a dynamic batch taken as 1.
 
     Raises:
         InputError: If the file is missing, damaged or of another format.

@@ -132,6 +132,7 @@ class LiteRTSession:
             try:
                 interpreter.invoke()
             except RuntimeError as error:
+                self._reopen()
                 raise self._refusal("run", error) from error
             return [interpreter.get_tensor(index) for index in self._outputs]
 
@@ -163,6 +164,11 @@ class LiteRTSession:
                 raise self._refusal("load", error) from error
         return interpreter
 
+    def _reopen(self) -> None:
+        """Starts afresh: after a failure the interpreter is not usable."""
+        self._interpreter = self._open()
+        self._shapes = self._stored_shapes()
+
     def _stored_shapes(self) -> list[tuple[int, ...]]:
         details = {item["index"]: item for item in self._interpreter.get_input_details()}
         return [tuple(int(size) for size in details[index]["shape"]) for index in self._inputs]
@@ -178,9 +184,7 @@ class LiteRTSession:
                     self._interpreter.resize_tensor_input(index, list(shape), strict=True)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            # A failed allocation leaves the interpreter unusable.
-            self._interpreter = self._open()
-            self._shapes = self._stored_shapes()
+            self._reopen()
             raise self._refusal(f"take the input shapes {shapes} in", error) from error
         self._shapes = shapes
 

@@ -132,7 +132,16 @@ def test_macs_of_an_open_shape_are_not_guessed() -> None:
     file.graph.tensors[y].hasRank = False
     macs, reason = count_macs(_parsed(file, [x], [y]))
     assert macs is None
-    assert reason == "operator 0 (CONV_2D) has a tensor without a shape"
+    assert reason == "operator 0 (CONV_2D) has a size that is open besides the batch"
+
+
+def test_macs_of_a_dynamic_height_are_not_guessed() -> None:
+    file = FileBuilder()
+    x, y = _conv(file)
+    file.graph.tensors[y].shapeSignature = [-1, -1, 5, 6]
+    macs, reason = count_macs(_parsed(file, [x], [y]))
+    assert macs is None
+    assert "open besides the batch" in reason
 
 
 def test_operator_without_its_filter_is_an_error() -> None:

@@ -123,3 +123,13 @@ def test_without_litert_the_delegates_share_is_unknown(
     assert report.notes() == (
         "The share that XNNPACK runs is not known: LiteRT is not installed.",
     )
+
+
+def test_a_dynamic_batch_that_fails_is_told(tmp_path: Path) -> None:
+    # The RESHAPE says 24 elements whatever the batch is.
+    file = FileBuilder()
+    x, y = file.tensor("x", (-1, 4, 6)), file.tensor("y", (1, 24))
+    file.op("RESHAPE", (x, file.constant("shape", np.array([1, 24], np.int32))), (y,))
+    report = verify_structure(_write(tmp_path, file.finish((x,), (y,))))
+    assert report.batch_problem != ""
+    assert report.notes()[0].startswith("The batch is dynamic, but batch 2 fails: LiteRT cannot")
