@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "build_plan"]
 
-_NO_DATA = "The project names no data set (section [data])."
+_NO_DATA = "No data set is named (section [data], option --data)."
 _NO_MODULE = (".onnx", ".pt2")
 _ZOOS = ("timm:", "torchvision:")
 
@@ -255,7 +255,7 @@ class _Draft:
 
         section = self.project.benchmark
         if not section.enabled:
-            return Unavailable(reason="Measuring is switched off (benchmark.enabled).")
+            return Unavailable(reason="Measuring is switched off (benchmark.enabled, --no-bench).")
         if (reason := target.capabilities().measurable) is not None:
             self.notes.append(Note(where=f"benchmark-{suffix}", text=reason.reason))
             return reason

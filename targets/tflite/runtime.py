@@ -21,10 +21,9 @@ from edgekit.targets.tflite.model_file import read_model_file
 from edgekit.targets.tflite.native_output import quiet_native_stderr
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-    type Array = npt.NDArray[np.generic]
+    type Array = npt.NDArray[Any]
 
 RUNTIME_PACKAGE = "ai_edge_litert"
 Kernels = Literal["default", "builtin", "reference"]
@@ -133,6 +132,7 @@ class LiteRTSession:
             try:
                 interpreter.invoke()
             except RuntimeError as error:
+                self._reopen()
                 raise self._refusal("run", error) from error
             return [interpreter.get_tensor(index) for index in self._outputs]
 
@@ -164,6 +164,11 @@ class LiteRTSession:
                 raise self._refusal("load", error) from error
         return interpreter
 
+    def _reopen(self) -> None:
+        """Starts afresh: after a failure the interpreter is not usable."""
+        self._interpreter = self._open()
+        self._shapes = self._stored_shapes()
+
     def _stored_shapes(self) -> list[tuple[int, ...]]:
         details = {item["index"]: item for item in self._interpreter.get_input_details()}
         return [tuple(int(size) for size in details[index]["shape"]) for index in self._inputs]
@@ -175,12 +180,11 @@ class LiteRTSession:
         try:
             with quiet_native_stderr():
                 for index, shape in zip(self._inputs, shapes, strict=True):
-                    self._interpreter.resize_tensor_input(index, list(shape))
+                    # Strict: a size that the file fixes stays; operators may rely on it.
+                    self._interpreter.resize_tensor_input(index, list(shape), strict=True)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            # A failed allocation leaves the interpreter unusable.
-            self._interpreter = self._open()
-            self._shapes = self._stored_shapes()
+            self._reopen()
             raise self._refusal(f"take the input shapes {shapes} in", error) from error
         self._shapes = shapes
 
