@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.core.signature import ModelSignature
 from edgekit.core.target import RuntimeConfig
-from edgekit.errors import MissingToolError, UnsupportedError, UsageError
+from edgekit.errors import InputError, MissingToolError, UnsupportedError, UsageError
 from edgekit.targets.tflite.delegation import Delegation, delegation_of
 from edgekit.targets.tflite.feeds import check_feeds, from_stored, to_stored
 from edgekit.targets.tflite.metadata import canonical_signature
@@ -75,8 +75,14 @@ class LiteRTSession:
         self._inputs = [index for _, index in file.named_inputs()]
         self._outputs = [index for _, index in file.named_outputs()]
         self._interpreter: Any = self._open()
-        self._shapes = self._stored_shapes()
-        self.delegation: Delegation = delegation_of(self._interpreter._get_ops_details())
+        try:
+            self._shapes = self._stored_shapes()
+            self.delegation: Delegation = delegation_of(self._interpreter._get_ops_details())
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path.name} is damaged: the name of a tensor or operator in it is no UTF-8 "
+                "text. It was altered; get it again."
+            ) from error
 
     @property
     def signature(self) -> ModelSignature:

@@ -218,6 +218,12 @@ def test_truncated_files_are_refused_before_litert_sees_them(tmp_path: Path, kep
         _open(tmp_path, classifier()[:kept])
 
 
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    data = classifier().replace(b"image\0", b"im\xffge\0")
+    with pytest.raises(InputError, match="the name of a tensor or operator in it is no UTF-8"):
+        _open(tmp_path, data)
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent\.tflite does not exist"):
         LiteRTSession(tmp_path / "absent.tflite", RuntimeConfig())
