@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -204,5 +205,4 @@ def _run(session: Any, feeds: Mapping[str, Array]) -> list[Array]:
 def _reason(error: Exception) -> str:
     """The runtime's message on one line, without its error code prefix."""
     text = " ".join(str(error).split())
-    prefix, separator, rest = text.partition("] : ")
-    return rest if separator and prefix.startswith("[ONNXRuntimeError") else text
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)

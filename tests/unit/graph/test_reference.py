@@ -75,6 +75,6 @@ def test_a_graph_that_fails_while_running_prints_nothing(
     session = ReferenceSession(
         graph("(float[3] x, int64[1] i) => (float[1] y) { y = Gather (x, i) }")
     )
-    with pytest.raises(UnsupportedError, match="cannot run the graph: .*out of data bounds"):
+    with pytest.raises(UnsupportedError, match=r"cannot run the graph: .*out of data bounds"):
         session.run({"x": random(3), "i": np.array([7])})
     assert capfd.readouterr() == ("", "")

@@ -103,6 +103,12 @@ def test_dropout_whose_mask_is_read_stays() -> None:
     assert not apply(model, RemoveIdentities())
 
 
+def test_a_dropout_from_input_to_output_becomes_an_identity() -> None:
+    model = graph("(float[2] x) => (float[2] y) { y = Dropout (x) }")
+    assert apply(model, RemoveIdentities())
+    assert ops(model) == {"Identity": 1}
+
+
 def test_an_identity_from_input_to_output_stays_with_a_reason() -> None:
     model = graph("(float[2] x) => (float[2] y, float[2] z) { y = Identity (x) z = Abs (x) }")
     graph_pass = RemoveIdentities()
