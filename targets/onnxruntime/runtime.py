@@ -97,7 +97,7 @@ class OrtSession:
             InputError: If a feed is missing or has the wrong shape or dtype.
         """
         session = self._open()
-        check_feeds(self._signature, feeds)
+        check_feeds(self._signature.inputs, feeds)
         given = dict(feeds)
 
         def invoke() -> list[Array]:

@@ -74,8 +74,8 @@ class LiteRTSession:
         # Tensors are addressed by index: names are not unique in files of other tools.
         self._inputs = [index for _, index in file.named_inputs()]
         self._outputs = [index for _, index in file.named_outputs()]
-        self._interpreter: Any = self._open()
         try:
+            self._interpreter: Any = self._open()
             self._shapes = self._stored_shapes()
             self.delegation: Delegation = delegation_of(self._interpreter._get_ops_details())
         except UnicodeDecodeError as error:
@@ -166,6 +166,8 @@ class LiteRTSession:
                     experimental_op_resolver_type=resolver,
                 )
                 interpreter.allocate_tensors()
+            except UnicodeDecodeError:  # a ValueError, but not LiteRT's verdict on the file
+                raise
             except (ValueError, RuntimeError) as error:
                 raise self._refusal("load", error) from error
         return interpreter
