@@ -1,0 +1,152 @@
+"""What QuantizeLinear and DequantizeLinear say about the values of a graph.
+
+A QDQ graph computes in float between rounded values: ``x -> Q -> DQ -> op -> Q -> DQ``.
+TFLite computes the same on integers when the tensors carry the scales and zero points of the
+Q/DQ nodes. This module reads them; no scale is derived anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgekit.targets.tflite.lowering.node_view import Refusal, int_attribute, optional_input
+
+type Array = npt.NDArray[Any]
+
+INTEGER_TYPES = ("int8", "uint8", "int16", "int32", "int4")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """``real = scale * (integer - zero_point)``, for a tensor or each slice along an axis.
+
+    Attributes:
+        scales: float32 values: one, or one for each slice.
+        zero_points: As many integers.
+        axis: Sliced axis in the tensor's own order; None for the whole tensor.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """Element type of a stored tensor, with its quantization where it holds integers."""
+
+    dtype: str
+    quantization: Quantization | None = None
+
+
+FLOAT32 = TensorType("float32")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A constant: floats, or integers with their quantization.
+
+    Attributes:
+        array: Content.
+        type: Element type.
+    """
+
+    array: Array
+    type: TensorType
+
+    def rearranged(self, change: Callable[[Array], Array], axis: int) -> Parameter:
+        """The constant with moved elements.
+
+        Args:
+            change: Moves or repeats elements; must not compute with them.
+            axis: Where the sliced axis of the quantization lies afterwards.
+        """
+        quantization = self.type.quantization
+        if quantization is not None and quantization.axis is not None:
+            quantization = replace(quantization, axis=axis)
+        return Parameter(change(self.array), replace(self.type, quantization=quantization))
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedValues:
+    """Quantization of a graph's values.
+
+    Attributes:
+        activations: Type of every value that is the only input of a QuantizeLinear that alone
+            reads it, and of every dequantized activation.
+        constants: Integers behind every dequantized initializer.
+    """
+
+    activations: dict[ir.Value, TensorType]
+    constants: dict[ir.Value, Parameter]
+
+
+def read_quantized_values(graph: ir.Graph) -> QuantizedValues:
+    """Reads the Q/DQ nodes of a graph; the graph is not modified.
+
+    Raises:
+        Refusal: If a scale or zero point is not constant.
+    """
+    activations: dict[ir.Value, TensorType] = {}
+    constants: dict[ir.Value, Parameter] = {}
+    for node in graph:
+        if node.op_type == "QuantizeLinear":
+            value = node.inputs[0]
+            if value is not None and len(list(value.uses())) == 1 and not value.is_graph_output():
+                activations[value] = parameters_of(node)
+        elif node.op_type == "DequantizeLinear":
+            value = node.inputs[0]
+            if value is not None and value.const_value is not None:
+                integers = np.asarray(value.const_value.numpy())
+                constants[node.outputs[0]] = Parameter(integers, parameters_of(node))
+            else:
+                activations[node.outputs[0]] = parameters_of(node)
+    return QuantizedValues(activations, constants)
+
+
+def parameters_of(node: ir.Node) -> TensorType:
+    """Integer type, scales and zero points of a QuantizeLinear or DequantizeLinear node."""
+    scale, zero_point = optional_input(node, 1), optional_input(node, 2)
+    if scale is None or scale.const_value is None:
+        raise Refusal("a scale computed at run time", "a constant scale")
+    scales = np.asarray(scale.const_value.numpy(), np.float32)
+    if int_attribute(node, "block_size", 0):
+        raise Refusal("blockwise quantization", "quantization of a tensor or along an axis")
+    if zero_point is None:
+        integers = np.zeros(scales.shape, np.uint8)
+        dtype = _integer_type(node)
+    elif zero_point.const_value is None:
+        raise Refusal("a zero point computed at run time", "a constant zero point")
+    else:
+        integers = np.asarray(zero_point.const_value.numpy())
+        dtype = integers.dtype.name
+    if dtype not in INTEGER_TYPES:
+        raise Refusal(f"quantization to {dtype}", ", ".join(INTEGER_TYPES))
+    if not (np.isfinite(scales).all() and (scales > 0).all()):
+        raise Refusal("a scale that is not positive and finite")
+    per_axis = scales.ndim == 1 and scales.size > 1
+    value = node.inputs[0]
+    rank = len(value.shape) if value is not None and value.shape is not None else 0
+    axis = int_attribute(node, "axis", 1) % max(rank, 1)
+    return TensorType(
+        dtype,
+        Quantization(
+            tuple(float(item) for item in scales.reshape(-1)),
+            tuple(int(item) for item in integers.reshape(-1)),
+            axis if per_axis else None,
+        ),
+    )
+
+
+def _integer_type(node: ir.Node) -> str:
+    """Type of the integers where no zero point states it."""
+    integers = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+    if integers is None or integers.dtype is None:
+        return "uint8"
+    return integers.dtype.numpy().name
