@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ Y = np.array([0, 2, 1, 0, 2, 1])
 SPEC = TensorSpec(name="signal", shape=("batch", 3, 2))
 
 
-def save(path: Path, **arrays: npt.ArrayLike) -> DataSpec:
+def save(path: Path, **arrays: Any) -> DataSpec:
     np.savez(path, **arrays)
     return DataSpec(set=str(path))
 

@@ -1,0 +1,96 @@
+"""The canonical form of a graph, reached by an ordered list of verified passes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from edgekit.core.stage import Note
+from edgekit.errors import InternalError
+from edgekit.graph.equivalence import TOLERANCE, EquivalenceCheck
+from edgekit.graph.passes.convert_opset import CANONICAL_IR_VERSION, ConvertOpset
+from edgekit.graph.passes.finish_names import FinishNames
+from edgekit.graph.passes.fold_constants import FoldConstants
+from edgekit.graph.passes.fuse_batch_norm import FuseBatchNorm
+from edgekit.graph.passes.graph_pass import GraphPass
+from edgekit.graph.passes.infer_shapes import InferShapes
+from edgekit.graph.passes.lift_constants import LiftConstants
+from edgekit.graph.passes.remove_dead import RemoveDead
+from edgekit.graph.passes.remove_identities import RemoveIdentities
+from edgekit.graph.passes.strip_metadata import StripMetadata
+
+PASSES: tuple[type[GraphPass], ...] = (
+    # Everything below knows the ops of one opset only.
+    ConvertOpset,
+    StripMetadata,
+    # Passes look for constants among the initializers.
+    LiftConstants,
+    InferShapes,
+    # Shape arithmetic collapses once shapes are known, and shows further shapes.
+    FoldConstants,
+    InferShapes,
+    FoldConstants,
+    # A Dropout or Identity between layers would hide them from the fusions.
+    RemoveIdentities,
+    FuseBatchNorm,
+    InferShapes,
+    RemoveDead,
+    FinishNames,
+)
+"""Passes in the order in which they run; a class may run more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalizeResult:
+    """A canonical graph with the reasons for what was not rewritten.
+
+    Attributes:
+        model: New graph; the one given is not modified.
+        notes: Reasons of all passes, each once.
+    """
+
+    model: ir.Model
+    notes: tuple[Note, ...]
+
+
+def canonicalize(model: ir.Model, *, verify: bool = True) -> CanonicalizeResult:
+    """Brings a graph to the canonical form.
+
+    Args:
+        model: Not modified. Only the batch dim of its inputs may be symbolic.
+        verify: Run ONNX Runtime after every pass that changed the graph and compare the
+            outputs with those of ``model`` on seeded random inputs.
+
+    Raises:
+        InputError: If the graph contradicts itself.
+        UnsupportedError: If ONNX Runtime cannot run it or its opset cannot be converted.
+        InternalError: If a pass changed what the graph computes; the pass is named.
+    """
+    working = ir.from_proto(ir.to_proto(model))
+    check = EquivalenceCheck(working) if verify else None
+    notes: list[Note] = []
+    for pass_type in PASSES:
+        graph_pass = pass_type()
+        modified = graph_pass(working).modified
+        notes += graph_pass.notes
+        if modified and check is not None:
+            _verify(check, working, pass_type.__name__)
+    working.ir_version = CANONICAL_IR_VERSION
+    if check is not None:
+        notes.append(
+            Note(
+                text="Canonical graph equals the imported one on random inputs: largest "
+                f"difference {check.worst:.1e} of the output range"
+            )
+        )
+    return CanonicalizeResult(working, tuple(dict.fromkeys(notes)))
+
+
+def _verify(check: EquivalenceCheck, model: ir.Model, name: str) -> None:
+    for found in check.compare(model):
+        if not found.relative <= TOLERANCE:
+            raise InternalError(
+                f"Pass {name} changed output {found.output!r} by {found.relative:.1e} of its "
+                f"range (accepted: {TOLERANCE:.0e}). Please report it with the model"
+            )
