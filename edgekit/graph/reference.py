@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime

@@ -8,7 +8,7 @@ Q/DQ nodes. This module reads them; no scale is derived anew.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -83,8 +83,8 @@ class QuantizedValues:
         constants: Integers behind every dequantized initializer.
     """
 
-    activations: dict[ir.Value, TensorType]
-    constants: dict[ir.Value, Parameter]
+    activations: dict[ir.Value, TensorType] = field(default_factory=dict)
+    constants: dict[ir.Value, Parameter] = field(default_factory=dict)
 
 
 def read_quantized_values(graph: ir.Graph) -> QuantizedValues:
@@ -99,14 +99,14 @@ def read_quantized_values(graph: ir.Graph) -> QuantizedValues:
         if node.op_type == "QuantizeLinear":
             value = node.inputs[0]
             if value is not None and len(list(value.uses())) == 1 and not value.is_graph_output():
-                activations[value] = parameters_of(node)
+                activations[value] = signed(parameters_of(node))
         elif node.op_type == "DequantizeLinear":
             value = node.inputs[0]
             if value is not None and value.const_value is not None:
                 integers = np.asarray(value.const_value.numpy())
-                constants[node.outputs[0]] = Parameter(integers, parameters_of(node))
+                constants[node.outputs[0]] = _signed(Parameter(integers, parameters_of(node)))
             else:
-                activations[node.outputs[0]] = parameters_of(node)
+                activations[node.outputs[0]] = signed(parameters_of(node))
     return QuantizedValues(activations, constants)
 
 
@@ -142,6 +142,77 @@ def parameters_of(node: ir.Node) -> TensorType:
             axis if per_axis else None,
         ),
     )
+
+
+def readers(value: ir.Value) -> list[ir.Usage]:
+    """Uses of a value, looking through the Q/DQ pairs that read it."""
+    found = []
+    for use in value.uses():
+        if use.node.op_type in {"QuantizeLinear", "DequantizeLinear"} and use.idx == 0:
+            found += readers(use.node.outputs[0])
+        else:
+            found.append(use)
+    return found
+
+
+def is_constant(value: ir.Value) -> bool:
+    """Whether a value is an initializer, dequantized or not."""
+    producer = value.producer()
+    if producer is not None and producer.op_type == "DequantizeLinear":
+        source = producer.inputs[0]
+        return source is not None and source.const_value is not None
+    return value.const_value is not None
+
+
+def signed(tensor_type: TensorType) -> TensorType:
+    """The int8 type with the same real values as a uint8 one: its zero points less 128.
+
+    TFLite's integer kernels are int8; ONNX Runtime's on x86 fuse for uint8.
+    """
+    quantization = tensor_type.quantization
+    if tensor_type.dtype != "uint8" or quantization is None:
+        return tensor_type
+    shifted = tuple(point - 128 for point in quantization.zero_points)
+    return TensorType("int8", replace(quantization, zero_points=shifted))
+
+
+def accumulator_type(activation: TensorType, weights: TensorType) -> TensorType:
+    """Type of a bias: int32 with scale ``scale_x * scale_w``, float where those are floats.
+
+    Raises:
+        Refusal: If the weights are not symmetric, which integer kernels demand.
+    """
+    if activation.quantization is None or weights.quantization is None:
+        return FLOAT32
+    if any(weights.quantization.zero_points):
+        raise Refusal("weights with a zero point other than 0", "symmetric weights")
+    factor = np.float32(activation.quantization.scales[0])
+    scales = tuple(float(factor * np.float32(item)) for item in weights.quantization.scales)
+    axis = 0 if len(scales) > 1 else None
+    dtype = "int64" if activation.dtype == "int16" else "int32"
+    return TensorType(dtype, Quantization(scales, (0,) * len(scales), axis))
+
+
+def dequantized(parameter: Parameter) -> Array:
+    """Real values of a quantized constant, float32 as ONNX's DequantizeLinear computes them."""
+    quantization = parameter.type.quantization
+    if quantization is None:
+        return parameter.array
+    shape = [1] * parameter.array.ndim
+    if quantization.axis is not None:
+        shape[quantization.axis] = -1
+    points = np.array(quantization.zero_points, np.int64).reshape(shape)
+    scales = np.array(quantization.scales, np.float32).reshape(shape)
+    if quantization.axis is None:
+        points, scales = points.reshape(()), scales.reshape(())
+    return (parameter.array.astype(np.int64) - points).astype(np.float32) * scales
+
+
+def _signed(parameter: Parameter) -> Parameter:
+    if parameter.type.dtype != "uint8":
+        return parameter
+    integers = (parameter.array.astype(np.int16) - 128).astype(np.int8)
+    return Parameter(integers, signed(parameter.type))
 
 
 def _integer_type(node: ir.Node) -> str:
