@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -144,14 +144,21 @@ def parameters_of(node: ir.Node) -> TensorType:
     )
 
 
-def readers(value: ir.Value) -> list[ir.Usage]:
+class Reader(NamedTuple):
+    """A node that reads a value, and at which input."""
+
+    node: ir.Node
+    idx: int
+
+
+def readers(value: ir.Value) -> list[Reader]:
     """Uses of a value, looking through the Q/DQ pairs that read it."""
-    found = []
+    found: list[Reader] = []
     for use in value.uses():
         if use.node.op_type in {"QuantizeLinear", "DequantizeLinear"} and use.idx == 0:
             found += readers(use.node.outputs[0])
         else:
-            found.append(use)
+            found.append(Reader(use.node, use.idx))
     return found
 
 
@@ -191,6 +198,14 @@ def accumulator_type(activation: TensorType, weights: TensorType) -> TensorType:
     axis = 0 if len(scales) > 1 else None
     dtype = "int64" if activation.dtype == "int16" else "int32"
     return TensorType(dtype, Quantization(scales, (0,) * len(scales), axis))
+
+
+def is_never_negative(tensor_type: TensorType) -> bool:
+    """Whether the smallest integer of a quantized type stands for 0."""
+    quantization = tensor_type.quantization
+    if quantization is None:
+        return False
+    return all(p == np.iinfo(tensor_type.dtype).min for p in quantization.zero_points)
 
 
 def dequantized(parameter: Parameter) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
@@ -118,7 +119,10 @@ def broadcast_operand(context: LoweringContext, value: ir.Value, axes: Axes) -> 
             raise Refusal("an operand quantized along an axis", "one scale for the operand")
         lead = next((i for i, dim in enumerate(stored) if dim != 1), rank)
         aligned = parameter.rearranged(
-            lambda array: array.reshape(full).transpose(axes).reshape(stored[lead:]), axis=0
+            lambda array: (
+                array.reshape(np.array(full)).transpose(axes).reshape(np.array(stored[lead:], int))
+            ),
+            axis=0,
         )
         return context.weight(aligned, str(value.name))
     order = tuple(axis - missing for axis in axes if axis >= missing)

@@ -21,7 +21,7 @@ from edgekit.targets.tflite.lowering.node_view import (
     required_input,
 )
 from edgekit.targets.tflite.lowering.padding import Window, is_same_padding, read_window
-from edgekit.targets.tflite.lowering.quantization import FLOAT32, Parameter
+from edgekit.targets.tflite.lowering.quantization import FLOAT32, Parameter, is_never_negative
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
@@ -42,7 +42,9 @@ def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
         if is_same_padding(window, spatial_size(context, value), output_size):
             padding = int(schema.Padding.SAME)
         else:
-            lowest = value not in context.non_negative
+            lowest = value not in context.non_negative and not is_never_negative(
+                context.type_of(value)
+            )
             tensor = padded_input(context, tensor, value, window, lowest=lowest)
     activation, result = context.fused_activation(node)
     if value in context.non_negative:
