@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -142,7 +144,8 @@ def replace_node(
 ) -> ir.Node:  # fmt: skip
     """Puts a new node with one output in the place of ``old``'s first output.
 
-    The value keeps its name; ``old`` is removed when its other outputs are unused.
+    The value keeps its name; ``old`` is removed with the nodes that nothing reads then, so
+    its other outputs must be unused.
 
     Returns:
         The new node, named like the old one.
@@ -157,5 +160,20 @@ def replace_node(
                 graph.outputs[index] = output
     former.name = f"{former.name}_replaced"
     ir.convenience.replace_all_uses_with(former, output)
+    sources = tuple(old.inputs)
     graph.remove(old, safe=True)
+    remove_unread(graph, sources)
     return node
+
+
+def remove_unread(graph: ir.Graph, values: Sequence[ir.Value | None]) -> None:
+    """Removes the nodes that make ``values`` where nothing reads them any more, and theirs."""
+    pending = [value for value in values if value is not None]
+    while pending:
+        node = pending.pop().producer()
+        if node is None or node.graph is None:
+            continue
+        if any(output.uses() or output.is_graph_output() for output in node.outputs):
+            continue
+        pending += [value for value in node.inputs if value is not None]
+        graph.remove(node, safe=True)

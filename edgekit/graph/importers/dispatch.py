@@ -10,8 +10,8 @@ import onnx_ir as ir
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.errors import UsageError
 from edgekit.graph.canonicalize import canonicalize
+from edgekit.graph.importers.input_shapes import fix_inputs
 from edgekit.graph.importers.request import ImportedModel, ImportRequest, InputRequest
-from edgekit.graph.input_shapes import fix_inputs
 from edgekit.graph.metadata import read_metadata, write_metadata
 
 _ZOO_PREFIXES = ("timm:", "torchvision:")

@@ -12,7 +12,7 @@ import onnx_ir as ir
 import torch
 from torch.utils import _pytree as pytree
 
-from edgekit.core.signature import ModelSignature, TensorSpec
+from edgekit.core.signature import TensorSpec
 from edgekit.errors import InputError, InternalError, UnsupportedError, VerificationError
 from edgekit.graph.equivalence import TOLERANCE, difference, random_feeds
 from edgekit.graph.importers.quiet import quiet
@@ -116,7 +116,7 @@ def _example_feeds(inputs: Sequence[InputRequest], *, dynamic_batch: bool) -> di
         )
         for request in inputs
     )
-    return random_feeds(ModelSignature(inputs=specs, outputs=()))
+    return random_feeds(specs)
 
 
 def _forward(
