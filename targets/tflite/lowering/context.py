@@ -227,7 +227,7 @@ class LoweringContext:
         moved = parameter.rearranged(
             lambda array: array.transpose(order), _position(parameter, order)
         )
-        return self.weight(moved, value.name or "constant")
+        return self.operand(moved, value.name or "constant")
 
     def _dequantized(self, value: ir.Value) -> Stored:
         """A float copy of a quantized activation, for a node that computes in float."""
@@ -270,15 +270,23 @@ class LoweringContext:
         """A float32 constant of rank 0."""
         return self._memoized(Parameter(np.array(number, np.float32), FLOAT32), name)
 
+    def operand(self, parameter: Parameter, name: str) -> int:
+        """Any other constant, as it is.
+
+        It stays float32 whatever the weight type: XNNPACK does not take an elementwise operator
+        whose constant a DEQUANTIZE restores.
+        """
+        if parameter.array.dtype == np.int64:
+            return self.index_tensor(parameter.array, name)
+        return self._memoized(parameter, name)
+
     def weight(self, parameter: Parameter, name: str) -> int:
-        """A constant operand; large floats in the weight type of this lowering.
+        """Weights or a bias; floats in the weight type of this lowering.
 
         With float16 weights the tensor is stored in half precision and a DEQUANTIZE restores
         float32, which XNNPACK folds away when it loads the model.
         """
         array = parameter.array
-        if array.dtype == np.int64:
-            return self.index_tensor(array, name)
         if self.weights_dtype != "float16" or array.dtype != np.float32 or array.size <= 1:
             return self._memoized(parameter, name)
         if np.abs(array).max() > _FLOAT16_MAX:

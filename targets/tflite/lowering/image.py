@@ -63,7 +63,7 @@ def padded_input(
         kind = np.dtype(tensor_type.dtype)
         bound = np.finfo(kind).min if kind.kind == "f" else np.iinfo(kind).min
         fill = Parameter(np.array(bound, kind), tensor_type)
-        inputs.append(context.weight(fill, f"{name}/fill"))
+        inputs.append(context.operand(fill, f"{name}/fill"))
     return context.step(operator, inputs, shape, tensor_type, name)
 
 

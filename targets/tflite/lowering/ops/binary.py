@@ -124,7 +124,7 @@ def broadcast_operand(context: LoweringContext, value: ir.Value, axes: Axes) -> 
             ),
             axis=0,
         )
-        return context.weight(aligned, str(value.name))
+        return context.operand(aligned, str(value.name))
     order = tuple(axis - missing for axis in axes if axis >= missing)
     tensor = context.tensor(value, order)
     present = tuple(shape[axis] for axis in order)

@@ -90,7 +90,7 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     options = schema.MulOptionsT()
     options.fusedActivationFunction = activation
     factor = Parameter(_divisor_correction(window, input_size, output_size), FLOAT32)
-    inputs = [pooled, context.weight(factor, f"{result.name}/divisor")]
+    inputs = [pooled, context.operand(factor, f"{result.name}/divisor")]
     context.result(result, Operator("MUL", options), inputs, NHWC)
 
 
