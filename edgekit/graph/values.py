@@ -94,7 +94,8 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     while unique in taken:
         unique = f"{name}_{count}"
         count += 1
-    tensor = ir.tensor(np.ascontiguousarray(array), name=unique)
+    # ascontiguousarray alone would turn a scalar into a vector of one.
+    tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=unique)
     value = ir.Value(
         name=unique,
         shape=ir.Shape(array.shape),
