@@ -3,7 +3,8 @@
 Every network (random weights, BatchNorm calibrated) is exported once with torch's own ONNX
 exporter; both converters get that file. Conversion runs in a fresh process each: wall time of
 the conversion call without imports (edgekit's includes the verification of every pass in ONNX
-Runtime), and peak resident memory of the process and its largest child. The reference is ONNX
+Runtime), and peak resident memory of that process (not of the onnxsim that onnx2tf starts). The
+reference is ONNX
 Runtime on the exported file; beside it stands how far torch's own float32 result lies from its
 float64 result, since no converter can be held to less.
 Latency is measured in this process with both files loaded, run in random order in pairs
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -55,7 +55,7 @@ class Conversion(BaseModel):
 
     Attributes:
         seconds: Wall time of the conversion call.
-        peak_mib: Peak resident memory of the process and its largest child, in MiB.
+        peak_mib: Peak resident memory of the process, in MiB.
         relative: Largest difference to ONNX Runtime over the output's range.
         transposes: TRANSPOSE operators in the file.
         operators: All operators in the file.
@@ -126,15 +126,24 @@ CONVERTERS = {"edgekit": convert_with_edgekit, "onnx2tf": convert_with_onnx2tf}
 
 def worker(converter: str, source: Path, folder: Path) -> None:
     """Body of the fresh process: converts and prints one JSON line."""
+    reset_peak()
     run = CONVERTERS[converter](source, folder)
     started = time.perf_counter()
     made = run()
     seconds = time.perf_counter() - started
-    peak_kib = sum(
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    print(json.dumps({"file": str(made), "seconds": seconds, "peak_mib": peak_kib / 1024}))
+    print(json.dumps({"file": str(made), "seconds": seconds, "peak_mib": peak_mib()}))
+
+
+def peak_mib() -> float:
+    """Highest resident memory of this process since `reset_peak`, in MiB."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def reset_peak() -> None:
+    """Forgets the peak that the kernel hands down from the parent process."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def convert(converter: str, source: Path, folder: Path) -> tuple[Conversion, Path | None]:

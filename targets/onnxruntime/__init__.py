@@ -16,4 +16,5 @@ INFO = TargetInfo(
     artifact_kind=ArtifactKind.ORT_ONNX,
     suffix=".onnx",
     precisions=("float32", "float16"),
+    tools=("onnxruntime",),
 )

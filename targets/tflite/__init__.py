@@ -16,4 +16,5 @@ INFO = TargetInfo(
     suffix=".tflite",
     precisions=("float32", "float16"),
     engines=("edgekit", "onnx2tf"),
+    tools=("ai-edge-litert", "onnx2tf"),
 )

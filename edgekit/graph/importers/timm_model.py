@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 import onnx_ir as ir
 import torch
 
@@ -51,7 +53,7 @@ def _create(request: ImportRequest) -> torch.nn.Module:
     if pretrained and request.weights is not None:
         raise UsageError(f"{request.source} asks for timm's weights, but --weights is given too")
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name[:8]}*")[:5])
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3))
         hint = f"; similar: {near}" if near else "; see timm.list_models()"
         raise InputError(f"timm has no model {name!r}{hint}")
     try:

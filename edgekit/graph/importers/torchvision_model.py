@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import onnx_ir as ir
@@ -69,7 +70,7 @@ def _create(name: str, *, pretrained: bool) -> tuple[torch.nn.Module, Any]:
         ) from error
     known = torchvision.models.list_models()
     if name not in known:
-        near = ", ".join([item for item in known if name[:6] in item][:5])
+        near = ", ".join(difflib.get_close_matches(name, known, n=3))
         hint = f"; similar: {near}" if near else "; see torchvision.models.list_models()"
         raise InputError(f"torchvision has no model {name!r}{hint}")
     weights = torchvision.models.get_model_weights(name)

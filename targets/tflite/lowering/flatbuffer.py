@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.errors import InternalError
+from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
 
 type Array = npt.NDArray[Any]
 type Dim = int | str
@@ -88,6 +89,7 @@ class FlatbufferModel:
 
     description: str
     _tensors: list[Any] = field(default_factory=list)
+    _types: list[TensorType] = field(default_factory=list)
     _operators: list[Any] = field(default_factory=list)
     _codes: dict[tuple[int, int], int] = field(default_factory=dict)
     _buffers: list[bytes] = field(default_factory=lambda: [b""])
@@ -95,14 +97,18 @@ class FlatbufferModel:
     _names: set[str] = field(default_factory=set)
 
     def add_tensor(
-        self, name: str, shape: Sequence[Dim], dtype: str, data: Array | None = None
+        self,
+        name: str,
+        shape: Sequence[Dim],
+        tensor_type: TensorType,
+        data: Array | None = None,
     ) -> int:
         """Adds a tensor and returns its index.
 
         Args:
             name: Wanted name; a number is appended if it is taken.
             shape: Stored shape; a string is a symbolic dim, written as 1 with signature -1.
-            dtype: NumPy name of the element type.
+            tensor_type: Element type with its quantization.
             data: Constant content with that shape, or None for an activation.
         """
         tensor = schema.TensorT()
@@ -110,10 +116,13 @@ class FlatbufferModel:
         tensor.shape = [1 if isinstance(dim, str) else int(dim) for dim in shape]
         if any(isinstance(dim, str) for dim in shape):
             tensor.shapeSignature = [-1 if isinstance(dim, str) else int(dim) for dim in shape]
-        tensor.type = TENSOR_TYPES[dtype]
+        tensor.type = TENSOR_TYPES[tensor_type.dtype]
+        if tensor_type.quantization is not None:
+            tensor.quantization = _quantization(tensor_type.quantization)
         tensor.hasRank = True
         tensor.buffer = 0 if data is None else self._add_buffer(data)
         self._tensors.append(tensor)
+        self._types.append(tensor_type)
         return len(self._tensors) - 1
 
     def rename(self, tensor: int, name: str) -> None:
@@ -130,6 +139,10 @@ class FlatbufferModel:
         self._names.discard(current)
         self._names.add(name)
         self._tensors[tensor].name = name
+
+    def type_of(self, tensor: int) -> TensorType:
+        """Element type of a tensor."""
+        return self._types[tensor]
 
     def name_of(self, tensor: int) -> str:
         """The name of a tensor."""
@@ -209,6 +222,14 @@ def _operator_code(code: int, version: int) -> Any:
     record.builtinCode = code
     record.deprecatedBuiltinCode = min(code, _PLACEHOLDER_CODE_LIMIT)
     record.version = version
+    return record
+
+
+def _quantization(quantization: Quantization) -> Any:
+    record = schema.QuantizationParametersT()
+    record.scale = np.array(quantization.scales, np.float32)
+    record.zeroPoint = np.array(quantization.zero_points, np.int64)
+    record.quantizedDimension = quantization.axis or 0
     return record
 
 

@@ -12,13 +12,14 @@ from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.core.target import SupportReport
 from edgekit.errors import UnsupportedGraphError, UnsupportedNode
 from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lowerings
-from edgekit.targets.tflite.lowering.context import Lowering, LoweringContext
+from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import FlatbufferModel
-from edgekit.targets.tflite.lowering.fusion import plan_fused_activations
+from edgekit.targets.tflite.lowering.fusion import plan_bias_additions, plan_fused_activations
 from edgekit.targets.tflite.lowering.input_layout import choose_input_axes
 from edgekit.targets.tflite.lowering.layout import NHWC, Axes, identity, stored_shape
 from edgekit.targets.tflite.lowering.node_view import Refusal
-from edgekit.targets.tflite.lowering.registry import LOWERINGS
+from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
+from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
 
 _REMEDY = (
     "Replace these operators in the model, or try the second engine: --engine onnx2tf "
@@ -65,9 +66,12 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
         model=FlatbufferModel(options.description),
         weights_dtype=options.weights_dtype,
         fused=plan_fused_activations(model.graph),
+        biases=plan_bias_additions(model.graph),
+        quantized=read_quantized_values(model.graph),
     )
     inputs = _place_inputs(context, model.graph)
     refused = _lower_nodes(context, model)
+    context.integer = False
     if refused:
         raise UnsupportedGraphError("tflite", refused, _REMEDY)
     outputs = _place_outputs(context, model.graph, set(inputs.values()))
@@ -99,7 +103,7 @@ def _place_inputs(context: LoweringContext, graph: ir.Graph) -> dict[str, int]:
     for value in graph.inputs:
         axes = choose_input_axes(value)
         shape = stored_shape(context.shape(value), axes)
-        tensor = context.model.add_tensor(str(value.name), shape, context.dtype(value))
+        tensor = context.model.add_tensor(str(value.name), shape, TensorType(context.dtype(value)))
         context.bind(value, tensor, axes)
         tensors[str(value.name)] = tensor
     return tensors
@@ -108,22 +112,38 @@ def _place_inputs(context: LoweringContext, graph: ir.Graph) -> dict[str, int]:
 def _lower_nodes(context: LoweringContext, model: ir.Model) -> list[UnsupportedNode]:
     refused = []
     absorbed = {activation.node for activation in context.fused.values()}
+    absorbed |= set(context.biases.values())
     for node in model.graph:
         if node in absorbed:
             continue
         try:
-            _lowering_of(node)(context, node)
+            support = _support_of(node)
+            context.integer = support.integer and _between_quantized_values(context, node)
+            support.lower(context, node)
         except Refusal as refusal:
             refused.append(_describe(model, node, refusal))
             _bind_placeholders(context, node)
     return refused
 
 
-def _lowering_of(node: ir.Node) -> Lowering:
+def _support_of(node: ir.Node) -> OpSupport:
     support = LOWERINGS.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
     if support is None:
         raise Refusal("edgekit has no TFLite lowering for this operator")
-    return support.lower
+    return support
+
+
+def _between_quantized_values(context: LoweringContext, node: ir.Node) -> bool:
+    """Whether the node reads a quantized activation and its result is quantized.
+
+    Operators that only move elements may also hand the integers on.
+    """
+    value = node.inputs[0] if node.inputs else None
+    if value is None or value not in context.quantized.activations:
+        return False
+    _, result = context.fused_activation(node)
+    outputs = [result] if len(node.outputs) == 1 else list(node.outputs)
+    return all(output in context.quantized.activations for output in outputs)
 
 
 def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:
@@ -131,7 +151,7 @@ def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:
     activation = context.fused.get(node)
     for value in (*node.outputs, *(activation.node.outputs if activation else ())):
         rank = len(value.shape) if value.shape is not None else 0
-        tensor = context.model.add_tensor("refused", [1] * rank, "float32")
+        tensor = context.model.add_tensor("refused", [1] * rank, context.type_of(value))
         context.bind(value, tensor, identity(rank))
 
 
@@ -163,7 +183,7 @@ def _place_outputs(
         name = str(value.name)
         if tensor in taken or context.constant(value) is not None:
             shape = stored_shape(context.shape(value), axes)
-            tensor = context.reshape(tensor, shape, context.dtype(value), name)
+            tensor = context.reshape(tensor, shape, TensorType(context.dtype(value)), name)
         context.model.rename(tensor, name)
         taken.add(tensor)
         placed.append((tensor, axes))

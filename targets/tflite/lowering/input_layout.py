@@ -15,7 +15,8 @@ _SPATIAL = frozenset(
 _TRANSPARENT = frozenset(
     {
         "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Elu", "Exp", "HardSigmoid", "HardSwish",
-        "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "Pad", "PRelu", "Relu", "Sigmoid",
+        "DequantizeLinear", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "Pad", "PRelu",
+        "QuantizeLinear", "Relu", "Sigmoid",
         "Slice", "Split", "Sqrt", "Sub", "Tanh",
     }
 )  # fmt: skip

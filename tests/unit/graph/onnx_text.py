@@ -82,3 +82,8 @@ def random(*shape: int, seed: int = 0) -> npt.NDArray[np.float32]:
 def positive(*shape: int, seed: int = 0) -> npt.NDArray[np.float32]:
     """Seeded floats of 0.5 to 1.5."""
     return np.random.default_rng(seed).uniform(0.5, 1.5, shape).astype(np.float32)
+
+
+def assert_close(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
+    """Equal up to what the order of float32 additions changes."""
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
