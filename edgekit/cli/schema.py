@@ -20,6 +20,6 @@ def command(
 
         print_json(report_json_schema())
         return
-    from edgekit.core.toml_config import project_json_schema
+    from edgekit.pipeline.project import project_json_schema
 
     print_json(project_json_schema())

@@ -18,27 +18,34 @@ class Preprocessing(FrozenModel):
 
     The value fed is ``(pixel * scale - mean[c]) / std[c]``, after resizing, cropping and
     converting the channels, in the axis order of the input's `TensorSpec`.
-
-    Attributes:
-        size: Height and width in pixels after resizing; None keeps the image's own.
-        resize: How ``size`` is reached: ``"stretch"`` ignores the aspect ratio;
-            ``"crop"`` resizes the shorter side to ``size / crop_fraction`` and cuts the centre.
-        crop_fraction: Share of the resized image that ``"crop"`` keeps (timm's ``crop_pct``).
-        interpolation: Resampling filter.
-        channels: Channel order the model expects.
-        scale: Factor on the raw 0..255 value, before mean and std.
-        mean: One value per channel, in units of the scaled value.
-        std: One value per channel, in units of the scaled value.
     """
 
-    size: tuple[int, int] | None = None
-    resize: Literal["stretch", "crop"] = "stretch"
-    crop_fraction: float = Field(1.0, gt=0, le=1)
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    channels: Literal["gray", "rgb", "bgr"] = "rgb"
-    scale: float = 1.0 / 255.0
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    size: tuple[int, int] | None = Field(
+        None, description="Height and width in pixels after resizing; the image's own by default."
+    )
+    resize: Literal["stretch", "crop"] = Field(
+        "stretch",
+        description="stretch ignores the aspect ratio; crop resizes the shorter side to "
+        "size / crop_fraction and cuts the centre.",
+    )
+    crop_fraction: float = Field(
+        1.0, gt=0, le=1, description="Share of the resized image that crop keeps."
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = Field(
+        "bilinear", description="Resampling filter."
+    )
+    channels: Literal["gray", "rgb", "bgr"] = Field(
+        "rgb", description="Channel order that the model expects."
+    )
+    scale: float = Field(
+        1.0 / 255.0, description="Factor on the raw 0..255 value, before mean and std."
+    )
+    mean: tuple[float, ...] = Field(
+        (0.0,), description="One value for each channel, in units of the scaled value."
+    )
+    std: tuple[float, ...] = Field(
+        (1.0,), description="One value for each channel, in units of the scaled value."
+    )
 
     @model_validator(mode="after")
     def _check_channels(self) -> Preprocessing:

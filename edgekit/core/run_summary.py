@@ -7,7 +7,13 @@ from typing import Literal
 from pydantic import Field
 
 from edgekit.core.metadata import ModelMetadata
-from edgekit.core.metrics import AccuracyReport, LatencyStats, OutputDifference, Unavailable
+from edgekit.core.metrics import (
+    AccuracyReport,
+    LatencyStats,
+    OutputDifference,
+    Proportion,
+    Unavailable,
+)
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.signature import ModelSignature
 from edgekit.core.stage import Note
@@ -114,6 +120,8 @@ class TargetResult(FrozenModel):
         engine: Lowering engine that wrote the artifact.
         artifact: The file; `Unavailable` when this machine could not make it.
         accuracy: Accuracy on the evaluation set; `Unavailable` with the reason otherwise.
+        agreement: Share of samples for which it predicts the same class as ONNX Runtime on the
+            canonical graph; None where either was not evaluated.
         latency: Latency on this machine; `Unavailable` with the reason otherwise.
         difference: Difference of each output from ONNX Runtime on the canonical graph;
             `Unavailable` when the artifact could not be executed here.
@@ -131,6 +139,7 @@ class TargetResult(FrozenModel):
     difference: tuple[OutputDifference, ...] | Unavailable
     tolerance: float
     notes: tuple[Note, ...] = ()
+    agreement: Proportion | None = None
 
 
 class StepSummary(FrozenModel):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from pydantic import Field
 
 from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.signature import ModelSignature
@@ -116,6 +117,7 @@ class Inspection(FrozenModel):
         integer_ops: Operators that compute on integers.
         float_ops: Operators that compute on floating point.
         details: Anything particular to the format, by name.
+        metadata: What travels with the model besides its graph; None when the file says nothing.
     """
 
     path: Path
@@ -128,6 +130,7 @@ class Inspection(FrozenModel):
     integer_ops: int
     float_ops: int
     details: dict[str, str] = Field(default_factory=dict)
+    metadata: ModelMetadata | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,26 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from edgekit.core.stage import Note
-from edgekit.errors import InternalError
+from edgekit.errors import InputError, InternalError, UnsupportedError
 from edgekit.graph.equivalence import TOLERANCE, EquivalenceCheck
 from edgekit.graph.passes.convert_opset import CANONICAL_IR_VERSION, ConvertOpset
 from edgekit.graph.passes.finish_names import FinishNames
 from edgekit.graph.passes.fold_constants import FoldConstants
 from edgekit.graph.passes.fuse_batch_norm import FuseBatchNorm
+from edgekit.graph.passes.fuse_conv_affine import FuseConvAffine
+from edgekit.graph.passes.fuse_gelu import FuseGelu
+from edgekit.graph.passes.fuse_gemm import FuseGemm
+from edgekit.graph.passes.fuse_hard_activations import FuseHardActivations
+from edgekit.graph.passes.fuse_layer_norm import FuseLayerNorm
 from edgekit.graph.passes.graph_pass import GraphPass
 from edgekit.graph.passes.infer_shapes import InferShapes
 from edgekit.graph.passes.lift_constants import LiftConstants
+from edgekit.graph.passes.merge_parallel_convs import MergeParallelConvs
+from edgekit.graph.passes.normalize_clip import NormalizeClip
+from edgekit.graph.passes.normalize_pooling import NormalizePooling
 from edgekit.graph.passes.remove_dead import RemoveDead
 from edgekit.graph.passes.remove_identities import RemoveIdentities
+from edgekit.graph.passes.simplify_softmax import SimplifySoftmax
 from edgekit.graph.passes.strip_metadata import StripMetadata
 
 PASSES: tuple[type[GraphPass], ...] = (
@@ -31,13 +40,31 @@ PASSES: tuple[type[GraphPass], ...] = (
     FoldConstants,
     InferShapes,
     FoldConstants,
-    # A Dropout or Identity between layers would hide them from the fusions.
+    # A Dropout or Identity between two nodes would hide them from the fusions.
     RemoveIdentities,
+    RemoveDead,
+    # Activations before affine folding: the "+ 3" of a HardSwish would vanish in a bias.
+    NormalizeClip,
+    FuseHardActivations,
+    FuseGelu,
+    FuseLayerNorm,
+    # Gemm before affine folding, which then also reaches dense layers.
+    FuseGemm,
     FuseBatchNorm,
+    # After BatchNorm, which stands in every branch; before affine folding, which reaches
+    # what follows the sum.
+    MergeParallelConvs,
+    # After BatchNorm, whose remaining form is Mul and Add.
+    FuseConvAffine,
+    NormalizePooling,
+    SimplifySoftmax,
+    # New nodes have no shapes yet; fused constants leave unused ones behind.
     InferShapes,
+    RemoveIdentities,
     RemoveDead,
     FinishNames,
 )
+# SiLU stays as the pair x * Sigmoid(x): its single op, Swish, exists from opset 24 only.
 """Passes in the order in which they run; a class may run more than once."""
 
 
@@ -88,7 +115,13 @@ def canonicalize(model: ir.Model, *, verify: bool = True) -> CanonicalizeResult:
 
 
 def _verify(check: EquivalenceCheck, model: ir.Model, name: str) -> None:
-    for found in check.compare(model):
+    try:
+        differences = check.compare(model)
+    except (InputError, UnsupportedError) as error:
+        raise InternalError(
+            f"Pass {name} left a graph that does not run: {error}. Please report it with the model"
+        ) from error
+    for found in differences:
         if not found.relative <= TOLERANCE:
             raise InternalError(
                 f"Pass {name} changed output {found.output!r} by {found.relative:.1e} of its "

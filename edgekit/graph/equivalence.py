@@ -107,8 +107,7 @@ class EquivalenceCheck:
         with ReferenceSession(model, optimization="disabled") as session:
             results = session.run(self._feeds)
         found = tuple(
-            difference(name, reference, results[name])
-            for name, reference in self._outputs.items()
+            difference(name, reference, results[name]) for name, reference in self._outputs.items()
         )
         self.worst = max([self.worst, *(item.relative for item in found)])
         return found

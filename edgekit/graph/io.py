@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-import google.protobuf.message
+import google.protobuf.message  # type: ignore[import-untyped]  # protobuf ships no types
 import onnx
 import onnx_ir as ir
 
@@ -14,6 +14,7 @@ from edgekit.errors import InputError, UnsupportedError
 from edgekit.graph.metadata import read_metadata, write_metadata
 from edgekit.graph.signature import signature_of
 from edgekit.graph.validation import check_graph
+from edgekit.graph.values import Array
 
 __all__ = ["load_onnx", "read_metadata", "save_onnx", "signature_of", "write_metadata"]
 
@@ -165,7 +166,7 @@ def _read_external(model: ir.Model, path: Path) -> None:
         )
 
 
-def _external_array(tensor: ir.ExternalTensor, path: Path) -> object:
+def _external_array(tensor: ir.ExternalTensor, path: Path) -> Array:
     location = Path(tensor.location)
     if location.is_absolute() or ".." in location.parts:
         raise InputError(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
@@ -145,9 +144,8 @@ def _matches(spec: TensorSpec, array: Array, symbols: dict[str, int]) -> bool:
         expected = dim if isinstance(dim, int) else symbols.get(dim, size)
         if expected != size:
             return False
-    for dim, size in zip(spec.shape, array.shape, strict=True):
-        if isinstance(dim, str) and dim != "?":
-            symbols[dim] = size
+    pairs = zip(spec.shape, array.shape, strict=True)
+    symbols.update({dim: size for dim, size in pairs if isinstance(dim, str) and dim != "?"})
     return True
 
 

@@ -44,7 +44,8 @@ def _check_ops(model: ir.Model, where: Path | str) -> None:
                 kind = f"{node.op_type} (not in opset {opset})"
             else:
                 continue
-            unknown[kind].append(node.name or (node.outputs[0].name if node.outputs else "") or "?")
+            outputs = [output.name for output in node.outputs if output.name]
+            unknown[kind].append(node.name or next(iter(outputs), "without a name"))
     if not unknown:
         return
     lines = [f"{where} uses {len(unknown)} op(s) that standard ONNX does not define:"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -159,3 +161,16 @@ def replace_node(
     ir.convenience.replace_all_uses_with(former, output)
     graph.remove(old, safe=True)
     return node
+
+
+def remove_unread(graph: ir.Graph, values: Sequence[ir.Value | None]) -> None:
+    """Removes the nodes that make ``values`` where nothing reads them any more, and theirs."""
+    pending = [value for value in values if value is not None]
+    while pending:
+        node = pending.pop().producer()
+        if node is None or node.graph is None:
+            continue
+        if any(output.uses() or output.is_graph_output() for output in node.outputs):
+            continue
+        pending += [value for value in node.inputs if value is not None]
+        graph.remove(node, safe=True)

@@ -1,15 +1,30 @@
-"""Measures one artifact through its target: latency and peak memory together."""
+"""Measures artifacts through their targets: latency with peak memory, and one against another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edgekit.core.metrics import LatencyStats, Unavailable
-from edgekit.core.target import BenchConfig, RuntimeConfig, Target
+from edgekit.core.progress import Progress
+from edgekit.core.target import BenchConfig, RuntimeConfig, Session, Target
 from edgekit.measure.feeds import random_feeds
-from edgekit.measure.latency import measure_latency
+from edgekit.measure.latency import LatencyRatio, interleaved, measure_latency
 from edgekit.measure.memory import peak_memory
+
+if TYPE_CHECKING:
+    from edgekit.core.target import Array
+
+SEED = 0
+
+
+@runtime_checkable
+class PreparingSession(Protocol):
+    """A session that can take the checks and conversions of its feeds out of the timing."""
+
+    def prepare(self, feeds: Mapping[str, Array]) -> Callable[[], object]:
+        """Checks and converts feeds once; the call given back runs once with them."""
 
 
 def measure_artifact(
@@ -20,10 +35,9 @@ def measure_artifact(
     target_factory: str,
     preload: Sequence[str] = (),
 ) -> LatencyStats | Unavailable:
-    """What most targets do for `Target.measure`.
+    """What a target does for `Target.measure`.
 
-    A run is `Session.run`: it includes the checks of the feeds and the copies of the
-    outputs, the same for every target. A dynamic batch is measured at 1.
+    A dynamic batch is measured at 1.
 
     Args:
         target: Loads the artifact.
@@ -31,17 +45,18 @@ def measure_artifact(
         config: Threads, warm-up, runs, and whether memory is measured.
         target_factory: ``"module:function"`` that gives the target in the memory process.
         preload: Modules of the runtime, imported before the memory baseline.
+
+    Raises:
+        InputError: If the file is missing or damaged.
     """
     session = target.load(artifact, RuntimeConfig(threads=config.threads))
     if isinstance(session, Unavailable):
         return session
     try:
-        feeds = random_feeds(session.signature, seed=0)
         timings = measure_latency(
-            lambda: session.run(feeds), runs=config.runs, warmup_runs=config.warmup_runs
+            timed_run(session), runs=config.runs, warmup_runs=config.warmup_runs
         )
-        shapes = [values.shape for values in feeds.values()]
-        runtime = session.runtime
+        runtime, batch = session.runtime, _batch(session)
     finally:
         session.close()
     memory = None
@@ -51,7 +66,43 @@ def measure_artifact(
     return timings.stats(
         threads=config.threads,
         runtime=runtime,
-        batch=shapes[0][0] if shapes and shapes[0] else 1,
+        batch=batch,
         peak_memory_bytes=memory.peak_bytes if memory else None,
         notes=missing,
     )
+
+
+def compare_latency(
+    a: Session,
+    b: Session,
+    config: BenchConfig,
+    *,
+    seed: int = SEED,
+    progress: Progress | None = None,
+) -> LatencyRatio:
+    """Latency of one loaded artifact over another's, in one interleaved run.
+
+    Inputs of the same name, shape and dtype are fed the same values.
+    """
+    return interleaved(
+        timed_run(a),
+        timed_run(b),
+        runs=config.runs,
+        warmup_runs=config.warmup_runs,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def timed_run(session: Session) -> Callable[[], object]:
+    """One inference on fixed random inputs, without what an application would do but once."""
+    feeds = random_feeds(session.signature, SEED)
+    if isinstance(session, PreparingSession):
+        return session.prepare(feeds)
+    return lambda: session.run(feeds)
+
+
+def _batch(session: Session) -> int:
+    """Samples in a run: the first axis of the first input."""
+    shapes = [spec.concrete_shape() for spec in session.signature.inputs]
+    return shapes[0][0] if shapes and shapes[0] else 1

@@ -85,6 +85,13 @@ class TargetSection(FrozenModel):
         "range; 1e-4 for float32 and 2e-2 for float16 by default.",
     )
 
+    @field_validator("precision")
+    @classmethod
+    def _check_precision(cls, precision: tuple[Precision, ...]) -> tuple[Precision, ...]:
+        if len(set(precision)) < len(precision):
+            raise ValueError("a precision stands twice")
+        return precision
+
 
 class EvaluateSection(FrozenModel):
     """How accuracy is measured."""
@@ -97,6 +104,7 @@ class EvaluateSection(FrozenModel):
         None, ge=1, description="Take only so many samples; as many as [data] says by default."
     )
     batch: int = Field(32, ge=1, description="Samples in one run where the model allows it.")
+    threads: int = Field(1, ge=1, description="Threads given to the runtime.")
 
 
 class BenchmarkSection(BenchConfig):

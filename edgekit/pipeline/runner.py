@@ -14,12 +14,24 @@ from edgekit.core.run_summary import RunSummary
 from edgekit.core.stage import FinishedStep, Note, StageContext, StageResult
 from edgekit.errors import EdgekitError, InputError, InternalError
 from edgekit.measure.device import device_name
+from edgekit.pipeline.plan import build_plan
+from edgekit.pipeline.project import ProjectConfig
 from edgekit.pipeline.publish import check_writable, publish
 from edgekit.pipeline.run_result import RunResult, StepResult
 from edgekit.pipeline.steps import Plan, Step
 from edgekit.store.os_errors import explain_os_error
 from edgekit.store.provenance import ExternalFile, Provenance, Record, Timing, tool_versions
 from edgekit.store.store import Store
+
+
+def run_project(project: ProjectConfig, progress: Progress | None = None) -> RunResult:
+    """Plans a project and runs it on the project's own store.
+
+    Raises:
+        EdgekitError: See `edgekit.pipeline.plan.build_plan` and `Runner.run`.
+    """
+    plan = build_plan(project)
+    return Runner(Store(project.store), progress).run(plan)
 
 
 class Runner:

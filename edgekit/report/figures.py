@@ -48,6 +48,13 @@ def format_interval(proportion: Proportion) -> str:
     return f"{100 * proportion.low:.1f}–{100 * proportion.high:.1f}"
 
 
+def format_agreement(agreement: Proportion) -> str:
+    """How many predictions are the same: ``all predictions`` or ``359 of 360 predictions``."""
+    if agreement.hits == agreement.n:
+        return "all predictions"
+    return f"{agreement.hits} of {agreement.n} predictions"
+
+
 def format_points(difference: float) -> str:
     """A difference of two shares in percentage points, with its sign: ``-0.28``."""
     points = 100 * difference

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.core.metrics import Unavailable
+from edgekit.core.metrics import AccuracyReport, Proportion, Unavailable
 from edgekit.core.run_summary import RunSummary, TargetResult
 from edgekit.report.figures import (
     format_bytes,
@@ -17,41 +17,45 @@ from edgekit.report.tables import Cell, Column, Table, not_measured, texts
 
 def label_of(result: TargetResult) -> str:
     """Target and precision in one phrase."""
-    return f"{result.title} {result.precision}"
+    return f"{result.target} {result.precision}"
 
 
 def accuracy_tables(summary: RunSummary) -> tuple[Table, ...]:
     """Accuracy of the reference and of every artifact."""
     reference = summary.reference_accuracy
+    measured: list[tuple[str, AccuracyReport | Unavailable, Proportion | None]] = [
+        ("reference (canonical graph)", reference, None)
+    ]
+    measured += [(label_of(item), item.accuracy, item.agreement) for item in summary.targets]
     rows: list[tuple[Cell, ...]] = []
-    named = [("Reference (canonical graph)", reference)]
-    named += [(label_of(result), result.accuracy) for result in summary.targets]
-    for name, report in named:
+    for name, report, agreement in measured:
         if isinstance(report, Unavailable):
-            rows.append((Cell(name), not_measured(report, span=6)))
+            rows.append((Cell(name), not_measured(report, span=7)))
             continue
-        top5 = "–" if report.top5 is None else format_share(report.top5.value)
-        against = "–"
+        points = "–"
         if report is not reference and not isinstance(reference, Unavailable):
-            same = report.predictions_digest == reference.predictions_digest
             points = format_points(report.top1.value - reference.top1.value)
-            against = "same predictions" if same else f"{points} points"
         figures = (
             format_share(report.top1.value),
             f"{format_interval(report.top1)} %",
             f"{report.top1.hits} of {report.top1.n}",
-            top5,
-            against,
+            "–" if report.top5 is None else format_share(report.top5.value),
+            points,
+            "–" if agreement is None else f"{agreement.hits} of {agreement.n}",
             f"{report.dataset}, {report.runtime}",
         )
         rows.append((Cell(name), *texts(*figures)))
+    figure_names = (
+        "Top-1",
+        "Wilson interval",
+        "Right",
+        "Top-5",
+        "Points to reference",
+        "Same class as reference",
+    )
     columns = (
         Column("Artifact"),
-        Column("Top-1", figures=True),
-        Column("Wilson interval", figures=True),
-        Column("Right", figures=True),
-        Column("Top-5", figures=True),
-        Column("Against the reference", figures=True),
+        *(Column(name, figures=True) for name in figure_names),
         Column("Data set and runtime"),
     )
     return (Table(columns, tuple(rows)),)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from edgekit.core.metrics import AccuracyReport, LatencyStats, OutputDifference, Unavailable
+from edgekit.core.metrics import (
+    AccuracyReport,
+    LatencyStats,
+    OutputDifference,
+    Proportion,
+    Unavailable,
+)
 from edgekit.core.run_summary import ArtifactSummary, RunSummary, TargetResult
 from edgekit.report.figures import (
+    format_agreement,
     format_bytes,
     format_difference,
     format_interval,
     format_ms,
-    format_points,
     format_share,
     worst_relative,
 )
@@ -27,7 +33,7 @@ def summary_table(summary: RunSummary) -> Table:
             Column("Latency p50 / p90", figures=True),
             Column("Difference to ONNX Runtime", figures=True),
         ),
-        tuple(_row(result, summary.reference_accuracy) for result in summary.targets),
+        tuple(_row(result) for result in summary.targets),
         caption=conditions(summary),
     )
 
@@ -60,19 +66,13 @@ def _latency_conditions(latency: LatencyStats) -> str:
     )
 
 
-def accuracy_cell(
-    accuracy: AccuracyReport | Unavailable, reference: AccuracyReport | Unavailable
-) -> Cell:
-    """Top-1 accuracy with its interval and the distance from the reference."""
+def accuracy_cell(accuracy: AccuracyReport | Unavailable, agreement: Proportion | None) -> Cell:
+    """Top-1 accuracy with its interval, and how often the reference predicts the same."""
     if isinstance(accuracy, Unavailable):
         return not_measured(accuracy)
     detail = format_interval(accuracy.top1)
-    if not isinstance(reference, Unavailable):
-        if accuracy.predictions_digest == reference.predictions_digest:
-            detail += ", all predictions as ONNX Runtime"
-        else:
-            points = format_points(accuracy.top1.value - reference.top1.value)
-            detail += f", {points} points to ONNX Runtime"
+    if agreement is not None:
+        detail += f", {format_agreement(agreement)} as ONNX Runtime"
     return Cell(format_share(accuracy.top1.value), detail=detail, tone="strong")
 
 
@@ -104,13 +104,13 @@ def artifact_cell(artifact: ArtifactSummary | Unavailable) -> Cell:
     return Cell(format_bytes(artifact.size_bytes), detail=artifact.file_name)
 
 
-def _row(result: TargetResult, reference: AccuracyReport | Unavailable) -> tuple[Cell, ...]:
-    engine = "" if result.engine == "edgekit" else f"engine {result.engine}"
+def _row(result: TargetResult) -> tuple[Cell, ...]:
+    engine = "" if result.engine == "edgekit" else f", engine {result.engine}"
     return (
-        Cell(result.title, detail=engine, tone="strong"),
+        Cell(result.target, detail=f"{result.title}{engine}", tone="strong"),
         Cell(result.precision),
         artifact_cell(result.artifact),
-        accuracy_cell(result.accuracy, reference),
+        accuracy_cell(result.accuracy, result.agreement),
         latency_cell(result.latency),
         difference_cell(result.difference, result.tolerance),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekit.core.stage import StageConfig
 
@@ -24,8 +24,11 @@ class TrainConfig(StageConfig):
     schedule: Literal["cosine", "constant"] = Field(
         "cosine", description="Course of the learning rate after warm-up; cosine ends at 0."
     )
-    warmup_epochs: float = Field(
-        1.0, ge=0, description="Epochs over which the learning rate rises linearly."
+    warmup_epochs: float | None = Field(
+        None,
+        ge=0,
+        description="Epochs over which the learning rate rises linearly; a twentieth of all by "
+        "default.",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Share of the target spread over all classes."
@@ -46,3 +49,11 @@ class TrainConfig(StageConfig):
     threads: int = Field(
         2, ge=1, description="Threads of torch; the weights are the same only for the same number."
     )
+
+    @model_validator(mode="after")
+    def _check_warmup(self) -> TrainConfig:
+        if self.warmup_epochs is not None and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs:g}, but there are only {self.epochs} epochs"
+            )
+        return self

@@ -127,7 +127,7 @@ def _image(spec: TensorSpec, preprocessing: Preprocessing) -> tuple[TensorFacts,
         mean=tuple(value / scale for value in mean),
         std=tuple(value / scale for value in std),
         highest=tuple((high - m) / s for m, s in zip(mean, std, strict=True)),
-        lowest=tuple(-m / s for m, s in zip(mean, std, strict=True)),
+        lowest=tuple((0.0 - m) / s for m, s in zip(mean, std, strict=True)),
     )
     return facts, notes
 

@@ -185,7 +185,7 @@ class LiteRTSession:
         self._shapes = shapes
 
     def _refusal(self, action: str, error: Exception) -> UnsupportedError:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".")
         return UnsupportedError(
             f"LiteRT cannot {action} {self._path.name}: {reason}. Check with `edgekit inspect` "
             "which operators it holds; custom operators and operators newer than the runtime "

@@ -10,8 +10,8 @@ import onnx_ir as ir
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.errors import UsageError
 from edgekit.graph.canonicalize import canonicalize
+from edgekit.graph.importers.input_shapes import fix_inputs
 from edgekit.graph.importers.request import ImportedModel, ImportRequest, InputRequest
-from edgekit.graph.input_shapes import fix_inputs
 from edgekit.graph.metadata import read_metadata, write_metadata
 
 _ZOO_PREFIXES = ("timm:", "torchvision:")
@@ -29,9 +29,7 @@ def import_from_source(request: ImportRequest) -> ImportedModel:
         license=known.license,
         version=known.version,
     )
-    notes = fix_inputs(
-        model, _requests_for(model, request), dynamic_batch=request.dynamic_batch
-    )
+    notes = fix_inputs(model, _requests_for(model, request), dynamic_batch=request.dynamic_batch)
     result = canonicalize(model)
     write_metadata(result.model, metadata)
     return ImportedModel(result.model, (*notes, *result.notes))
@@ -71,8 +69,7 @@ def _import(request: ImportRequest) -> tuple[ir.Model, ModelMetadata]:
 
 def _unknown_source(source: str, suffix: str) -> str:
     forms = (
-        "FILE.onnx, FILE.pt2, FILE.py:FACTORY, PACKAGE.MODULE:FACTORY, timm:NAME, "
-        "torchvision:NAME"
+        "FILE.onnx, FILE.pt2, FILE.py:FACTORY, PACKAGE.MODULE:FACTORY, timm:NAME, torchvision:NAME"
     )
     if suffix in {".pth", ".pt", ".th", ".safetensors"}:
         return (

@@ -22,9 +22,7 @@ def import_exported_program(request: ImportRequest) -> ir.Model:
         UnsupportedError: If an operator has no ONNX form.
     """
     if request.weights is not None:
-        raise UsageError(
-            f"{request.source} holds its own weights; --weights is for torch modules"
-        )
+        raise UsageError(f"{request.source} holds its own weights; --weights is for torch modules")
     path = Path(request.source)
     if not path.is_file():
         raise InputError(f"No exported program at {path}")

@@ -20,7 +20,5 @@ def import_onnx_file(request: ImportRequest) -> ir.Model:
         UnsupportedError: If it uses ops that standard ONNX does not define.
     """
     if request.weights is not None:
-        raise UsageError(
-            f"{request.source} holds its own weights; --weights is for torch modules"
-        )
+        raise UsageError(f"{request.source} holds its own weights; --weights is for torch modules")
     return load_onnx(Path(request.source))

@@ -52,9 +52,7 @@ def export_module(
     feeds = _example_feeds(ordered, dynamic_batch=dynamic_batch)
     arguments = tuple(torch.from_numpy(feeds[request.name]) for request in ordered)
     outputs, names = _forward(module, arguments, ordered, where)
-    shapes = (
-        tuple({0: torch.export.Dim(BATCH)} for _ in arguments) if dynamic_batch else None
-    )
+    shapes = tuple({0: torch.export.Dim(BATCH)} for _ in arguments) if dynamic_batch else None
     program = _export(module, arguments, shapes, where)
     model = export_program(program, where)
     _name_interface(model, [request.name for request in ordered], names)
@@ -109,9 +107,7 @@ def _in_parameter_order(
     return list(inputs)
 
 
-def _example_feeds(
-    inputs: Sequence[InputRequest], *, dynamic_batch: bool
-) -> dict[str, Array]:
+def _example_feeds(inputs: Sequence[InputRequest], *, dynamic_batch: bool) -> dict[str, Array]:
     specs = tuple(
         TensorSpec(
             name=request.name,

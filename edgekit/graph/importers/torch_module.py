@@ -128,7 +128,9 @@ def _load_module(name: str) -> ModuleType:
                 "FILE.py:FACTORY"
             ) from error
         except Exception as error:
-            raise InputError(f"Module {name!r} fails while being imported: {_where(error)}") from error
+            raise InputError(
+                f"Module {name!r} fails while being imported: {_where(error)}"
+            ) from error
 
 
 @contextmanager

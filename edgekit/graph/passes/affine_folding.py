@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgekit.graph.values import (
@@ -18,10 +17,7 @@ from edgekit.graph.values import (
     replace_value,
 )
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    type Vector = npt.NDArray[np.float64]
+type Vector = npt.NDArray[np.float64]
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
 """Ops with weights that a per-channel factor can be multiplied into."""
@@ -111,9 +107,9 @@ def _set_constant(
     """Gives ``layer`` a constant input, keeping the old name where it becomes free."""
     old = input_at(layer, index)
     kept = None if old is None else old.name
-    if old is not None and len(old.uses()) == 1 and old.name in graph.initializers:
+    if kept is not None and old is not None and len(old.uses()) == 1:
         layer.replace_input_with(index, None)
-        graph.initializers.pop(old.name)
+        graph.initializers.pop(kept, None)
     value = add_initializer(graph, kept or name, array)
     if index >= len(layer.inputs):
         layer.resize_inputs(index + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from edgekit.graph.passes.graph_pass import GraphPass
@@ -46,7 +47,7 @@ class FoldConstants(GraphPass):
             output = node.outputs[0] if node.outputs else None
             if output is None or output.is_graph_output() or not output.uses():
                 continue
-            sizes = None
+            sizes: Array | None
             if is_op(node, "Size") and node.inputs[0] is not None:
                 shape = static_shape(node.inputs[0])
                 sizes = None if shape is None else np.asarray(math.prod(shape), np.int64)
@@ -116,15 +117,23 @@ def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[str, Array]:
     """Computes all outputs of ``nodes``, which form a closed constant subgraph."""
     fed = {value.name: value for node in nodes for value in node.inputs if value is not None}
     made = {value.name: value for node in nodes for value in node.outputs if value.name}
-    view = ir.GraphView(
+    weights = [
+        ir.serde.serialize_tensor(value.const_value)
+        for name, value in fed.items()
+        if name not in made and value.const_value is not None
+    ]
+    graph = onnx.helper.make_graph(
+        [ir.serde.serialize_node(node) for node in nodes],
+        "constants",
         inputs=[],
-        outputs=list(made.values()),
-        nodes=nodes,
-        initializers=[value for name, value in fed.items() if name not in made],
-        opset_imports=model.opset_imports,
-        name="constants",
+        outputs=[ir.serde.serialize_value(value) for value in made.values()],
+        initializer=weights,
     )
-    proto = ir.to_proto(ir.Model(view, ir_version=model.ir_version))
+    proto = onnx.helper.make_model(
+        graph,
+        opset_imports=[onnx.helper.make_opsetid(*item) for item in model.opset_imports.items()],
+        ir_version=model.ir_version,
+    )
     return ReferenceSession.run_once(proto, {})
 
 

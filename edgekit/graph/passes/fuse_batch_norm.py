@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.graph.passes.affine_folding import fold_affine, refusal
+from edgekit.graph.passes.affine_folding import Vector, fold_affine, refusal
 from edgekit.graph.passes.graph_pass import GraphPass
 from edgekit.graph.values import (
     add_initializer,
@@ -60,8 +60,8 @@ class FuseBatchNorm(GraphPass):
 def _split(
     graph: ir.Graph,
     node: ir.Node,
-    factor: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    offset: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    factor: Vector,
+    offset: Vector,
 ) -> None:
     """Writes ``node`` as Mul and Add."""
     value = node.inputs[0]

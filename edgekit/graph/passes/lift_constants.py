@@ -33,7 +33,7 @@ class LiftConstants(GraphPass):
             output.name = f"{name}_lifted"
             value = ir.Value(
                 name=name,
-                shape=ir.Shape(tuple(tensor.shape)),
+                shape=ir.Shape(tensor.numpy().shape),
                 type=ir.TensorType(tensor.dtype),
                 const_value=ir.tensor(tensor.numpy(), dtype=tensor.dtype, name=name),
             )

@@ -17,7 +17,6 @@ from edgekit.graph.values import (
     int_attribute,
     ints_attribute,
     replace_value,
-    string_attribute,
 )
 
 

@@ -102,7 +102,7 @@ def _pair(
     if len(wanted) != len(stored):
         raise UnsupportedError(
             f"The graph has {len(wanted)} {what.split()[0]} ({_names(wanted)}), but the "
-            f"{what} are {len(stored)} ({_names(stored)}). Use --engine edgekit."
+            f"{what} are {len(stored)} ({_names(stored)})."
         )
     by_name = {spec.name: spec for spec in stored}
     if set(by_name) == {spec.name for spec in wanted}:
@@ -118,10 +118,7 @@ def _candidates(pair: Pair, what: str) -> list[Axes]:
     """The axis orders that fit the stored shape, the likelier one first."""
     wanted, found = pair
     if found.dtype not in (wanted.dtype, NARROWED.get(wanted.dtype)):
-        raise UnsupportedError(
-            f"{wanted.name!r} is {wanted.dtype}, but {found.dtype} in {what}. "
-            "Use --engine edgekit."
-        )
+        raise UnsupportedError(f"{wanted.name!r} is {wanted.dtype}, but {found.dtype} in {what}. ")
     rank = len(wanted.shape)
     kept = tuple(range(rank))
     orders = [kept]
@@ -137,7 +134,7 @@ def _candidates(pair: Pair, what: str) -> list[Axes]:
     if not fitting:
         raise UnsupportedError(
             f"{wanted.name!r} has the shape {list(wanted.shape)}, but {list(found.shape)} in "
-            f"{what}. Use --engine edgekit."
+            f"{what}."
         )
     return fitting
 
@@ -196,7 +193,7 @@ class _Trial:
         if len(trials) > _MAX_TRIALS:
             raise UnsupportedError(
                 f"{len(trials)} combinations of axis orders fit the inputs, more than the "
-                f"{_MAX_TRIALS} that are tried. Use --engine edgekit."
+                f"{_MAX_TRIALS} that are tried."
             )
         results = [self._try(orders, options[count:]) for orders in trials]
         place = min(range(len(trials)), key=lambda index: results[index][0])

@@ -16,13 +16,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgekit.core.signature import TensorSpec
 from edgekit.core.target import Precision
 from edgekit.errors import MissingToolError, UnsupportedError
-from edgekit.targets.tflite.engines.axis_matching import match_signature
+from edgekit.targets.tflite.engines.axis_matching import Match, match_signature
 from edgekit.targets.tflite.engines.onnx2tf_worker import (
     MISSING_MODULE_EXIT,
     MISSING_MODULE_MARK,
@@ -62,7 +64,6 @@ def lower_with_onnx2tf(
     if reason := runtime_missing():
         raise MissingToolError(reason)
     from edgekit.graph.io import save_onnx
-    from edgekit.graph.reference import ReferenceSession
     from edgekit.targets.tflite.lowering import LoweredGraph
 
     with tempfile.TemporaryDirectory(prefix="edgekit-onnx2tf-") as scratch:
@@ -77,22 +78,37 @@ def lower_with_onnx2tf(
                 f"onnx2tf ended without an error and without {produced.name} "
                 f"(its .tflite files: {found}). Use --engine edgekit."
             )
-        match = match_signature(produced, ReferenceSession(model), f"onnx2tf's {precision} file")
+        match = _match(produced, model, precision)
         # Named and ordered like the graph, whatever onnx2tf made of it.
         data = with_interface(
             produced.read_bytes(),
-            [
-                (s.name, index)
-                for s, index in zip(match.signature.inputs, match.inputs, strict=True)
-            ],
-            [
-                (s.name, index)
-                for s, index in zip(match.signature.outputs, match.outputs, strict=True)
-            ],
+            _named(match.signature.inputs, match.inputs),
+            _named(match.signature.outputs, match.outputs),
         )
     version = importlib.metadata.version(PACKAGE)
     notes = (f"Lowered by onnx2tf {version} (flatbuffer_direct).", *match.notes)
     return LoweredGraph(data, match.signature, notes)
+
+
+def _named(specs: Sequence[TensorSpec], indices: Sequence[int]) -> list[tuple[str, int]]:
+    return [(spec.name, index) for spec, index in zip(specs, indices, strict=True)]
+
+
+def _match(produced: Path, model: ir.Model, precision: Precision) -> Match:
+    from edgekit.graph.reference import ReferenceSession
+
+    reference = ReferenceSession(model)
+    try:
+        return match_signature(produced, reference, f"onnx2tf's {precision} file")
+    except UnsupportedError as error:
+        # The float16 file of 2.6.9 is float16 throughout, which LiteRT's CPU kernels refuse.
+        other = " or --precision float32" if precision == "float16" else ""
+        raise UnsupportedError(
+            f"onnx2tf made a {precision} file, but it is of no use here: {error} "
+            f"Use --engine edgekit{other}."
+        ) from error
+    finally:
+        reference.close()
 
 
 def _convert(source: Path, output: Path, timeout_s: float) -> None:

@@ -94,7 +94,7 @@ def _resolve(
                 new = request.shape[position]
             elif position == 0:
                 new = 1
-            if dim != "?" and new != dim and dim not in symbols:
+            if dim != "?" and dim not in symbols:
                 symbols[dim] = new
         shape.append(new)
     return tuple(shape)

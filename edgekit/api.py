@@ -1,0 +1,304 @@
+"""Conversion as one call: what ``edgekit convert`` does, for Python programs."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field, ValidationError
+
+from edgekit.core.metadata import Preprocessing
+from edgekit.core.model_base import FrozenModel
+from edgekit.core.progress import Progress
+from edgekit.core.run_summary import ArtifactSummary, RunSummary
+from edgekit.core.target import BenchConfig, Precision
+from edgekit.data.contract import DataSpec
+from edgekit.errors import ConfigError, InternalError, UsageError
+from edgekit.pipeline.project import BenchmarkSection, ModelSection, ProjectConfig, TargetSection
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgekit.pipeline.run_result import RunResult
+
+__all__ = ["ConvertOptions", "ConvertResult", "conversion_project", "convert", "run_project"]
+
+
+class ConvertOptions(FrozenModel):
+    """What a conversion can be told besides model, targets and output."""
+
+    weights: Path | None = Field(
+        None, description="State dict for the module: .pth, .pt or .safetensors."
+    )
+    inputs: tuple[str, ...] = Field(
+        (), description="Input as NAME:1x3x224x224 or NAME:1x16:int64; once for each input."
+    )
+    dynamic_batch: bool = Field(False, description="Leave the size of the first axis open.")
+    name: str | None = Field(
+        None, description="Names the files that are made; derived from the model by default."
+    )
+    labels: tuple[str, ...] = Field((), description="Class names by index.")
+    preprocessing: Preprocessing | None = Field(
+        None, description="How an image becomes the input; travels with the model."
+    )
+    engine: str | None = Field(
+        None, description="Lowering engine, for targets that offer it: edgekit or onnx2tf."
+    )
+    tolerance: float | None = Field(
+        None,
+        gt=0,
+        description="Largest accepted difference from ONNX Runtime, as a share of the output's "
+        "range; 1e-4 for float32 and 2e-2 for float16 by default.",
+    )
+    data: DataSpec | None = Field(None, description="Data set to measure accuracy on.")
+    bench: BenchConfig | None = Field(
+        default_factory=BenchConfig, description="How latency is measured; None leaves it out."
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of everything random.")
+    store: Path | None = Field(
+        None, description="Folder that keeps results for reuse; none are kept by default."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertResult:
+    """A finished conversion.
+
+    Attributes:
+        outputs: Files in the output folder: one artifact for each target and precision, and
+            the report.
+        summary: All figures, typed.
+        notes: What was left out before the work began, and why.
+    """
+
+    outputs: tuple[Path, ...]
+    summary: RunSummary
+    notes: tuple[str, ...] = ()
+
+    def artifact(self, target: str, precision: Precision = "float32") -> Path:
+        """The file that was made for a target.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for result in self.summary.targets:
+            wanted = result.target == target and result.precision == precision
+            if wanted and isinstance(result.artifact, ArtifactSummary):
+                for path in self.outputs:
+                    if path.name == result.artifact.file_name:
+                        return path
+        raise KeyError(f"{target} {precision}")
+
+
+def convert(
+    model: torch.nn.Module | str | Path,
+    *,
+    example_inputs: Sequence[torch.Tensor] | None = None,
+    targets: Sequence[str] = ("tflite",),
+    precisions: Sequence[Precision] = ("float32",),
+    output: str | Path = "out",
+    data: str | None = None,
+    options: ConvertOptions | None = None,
+) -> ConvertResult:
+    """Converts a model, runs every artifact and compares it with ONNX Runtime.
+
+    Args:
+        model: A torch module, or a source as the command line takes it: a ``.onnx`` or
+            ``.pt2`` file, ``file.py:factory``, ``timm:NAME``, ``torchvision:NAME``. Neither
+            the module nor the file is modified.
+        example_inputs: Tensors that the module is called with, for its input shapes; needed
+            for a module and refused otherwise.
+        targets: Names of targets, as ``edgekit targets`` lists them.
+        precisions: Numeric forms; each target gets those that it offers.
+        output: Folder for the artifacts and the report, made if need be.
+        data: Data set to measure accuracy on, as in `DataSpec.set`; short for
+            ``options.data``.
+        options: Everything else.
+
+    Raises:
+        UsageError: If arguments contradict each other or a file is missing or damaged.
+        UnsupportedError: If the model cannot be exported or a target cannot express it.
+        VerificationError: If an artifact does not compute what the model computes.
+        MissingToolError: If a target's tools are not installed.
+    """
+    options = options or ConvertOptions()
+    if data is not None:
+        if options.data is not None:
+            raise UsageError("Give the data set as data or in options.data, not both.")
+        options = options.model_copy(update={"data": DataSpec(set=data)})
+    with tempfile.TemporaryDirectory(prefix="edgekit-convert-") as folder:
+        source = _source(model, example_inputs, options, Path(folder))
+        project, notes = conversion_project(source, targets, precisions, Path(output), options)
+        result = run_project(project, store=options.store)
+    if result.summary is None:
+        raise InternalError("the plan of a conversion gave no summary")
+    return ConvertResult(result.outputs, result.summary, notes)
+
+
+def conversion_project(
+    source: str,
+    targets: Sequence[str],
+    precisions: Sequence[Precision],
+    output: Path,
+    options: ConvertOptions,
+) -> tuple[ProjectConfig, tuple[str, ...]]:
+    """The project that a conversion stands for, and what was left out of it with the reason.
+
+    Raises:
+        ConfigError: If a target or engine is unknown, or a target offers no precision asked for.
+    """
+    sections, notes = _target_sections(targets, precisions, options)
+    name = options.name or project_name(source)
+    fields = options.model_dump(
+        include={"weights", "inputs", "dynamic_batch", "labels", "preprocessing"}
+    )
+    benchmark = BenchmarkSection(enabled=False)
+    if options.bench is not None:
+        benchmark = BenchmarkSection(**options.bench.model_dump())
+    try:
+        project = ProjectConfig(
+            name=name,
+            seed=options.seed,
+            output=output,
+            model=ModelSection(source=source, name=options.name, **fields),
+            data=options.data,
+            targets=sections,
+            benchmark=benchmark,
+        )
+    except ValidationError as error:
+        from edgekit.core.toml_config import describe_problems, validation_problems
+
+        problems = validation_problems(error, ProjectConfig)
+        raise ConfigError(describe_problems("The conversion", problems)) from error
+    return project, notes
+
+
+def run_project(
+    project: ProjectConfig, *, store: Path | None = None, progress: Progress | None = None
+) -> RunResult:
+    """Plans and runs a project.
+
+    Args:
+        project: What to do.
+        store: Folder that keeps results; None keeps them only until the run has ended.
+        progress: Receives the advance.
+
+    Raises:
+        EdgekitError: Whatever planning or a stage raises. An output folder that did not exist
+            before is then removed again, unless something was put there.
+    """
+    from edgekit.pipeline.plan import build_plan
+    from edgekit.pipeline.runner import Runner
+    from edgekit.store.store import Store
+
+    plan = build_plan(project)
+    with _removed_if_empty(project.output), _store_folder(store) as folder:
+        return Runner(Store(folder), progress).run(plan)
+
+
+def project_name(source: str) -> str:
+    """A name for files: the factory, the zoo's name, or the file's stem.
+
+    >>> project_name("models/net.onnx"), project_name("net.py:build"), project_name("timm:a.b@c")
+    ('net', 'build', 'a.b')
+    """
+    place, colon, last = source.rpartition(":")
+    name = last.partition("@")[0] if colon and place else Path(source).stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-") or "model"
+
+
+def _source(
+    model: torch.nn.Module | str | Path,
+    example_inputs: Sequence[torch.Tensor] | None,
+    options: ConvertOptions,
+    folder: Path,
+) -> str:
+    """The source as text; a module is imported into ``folder`` first."""
+    if isinstance(model, (str, Path)):
+        if example_inputs is not None:
+            raise UsageError(
+                "example_inputs belong to a torch module; give shapes in options.inputs instead."
+            )
+        return str(model)
+    from edgekit.graph.importers import ImportRequest, parse_input
+    from edgekit.graph.importers.torch_module import import_module
+    from edgekit.graph.io import save_onnx
+
+    if example_inputs is None and not options.inputs:
+        raise UsageError(
+            "A torch module needs its input shapes: give example_inputs=(tensor, ...)."
+        )
+    name = options.name or type(model).__name__
+    request = ImportRequest(
+        source=name,
+        inputs=tuple(parse_input(text) for text in options.inputs),
+        dynamic_batch=options.dynamic_batch,
+        preprocessing=options.preprocessing,
+        labels=options.labels,
+        name=name,
+    )
+    imported = import_module(model, request, example_inputs)
+    path = folder / f"{project_name(name)}.onnx"
+    save_onnx(imported.model, path)
+    return str(path)
+
+
+def _target_sections(
+    targets: Sequence[str], precisions: Sequence[Precision], options: ConvertOptions
+) -> tuple[dict[str, TargetSection], tuple[str, ...]]:
+    """One section for each target, with the precisions and the engine that it offers."""
+    from edgekit.pipeline.registry import target_info
+
+    infos = {name: target_info(name) for name in targets}
+    offered = {engine for info in infos.values() for engine in info.engines}
+    if options.engine is not None and options.engine not in offered:
+        raise ConfigError(
+            f"No target asked for offers the engine {options.engine!r}; they offer: "
+            f"{', '.join(sorted(offered))}."
+        )
+    sections, notes = {}, []
+    for name, info in infos.items():
+        kept = tuple(item for item in precisions if item in info.precisions)
+        left_out = [item for item in precisions if item not in info.precisions]
+        if not kept:
+            raise ConfigError(
+                f"Target {name!r} offers {', '.join(info.precisions)}, not {', '.join(left_out)}."
+            )
+        if left_out:
+            notes.append(
+                f"Target {name} is not made as {', '.join(left_out)}: "
+                f"it offers {', '.join(info.precisions)}."
+            )
+        engine = options.engine if options.engine in info.engines else None
+        sections[name] = TargetSection(precision=kept, engine=engine, tolerance=options.tolerance)
+    return sections, tuple(notes)
+
+
+@contextmanager
+def _store_folder(store: Path | None) -> Iterator[Path]:
+    """The folder asked for, or one that goes when the run has ended."""
+    if store is not None:
+        yield store
+        return
+    with tempfile.TemporaryDirectory(prefix="edgekit-store-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """Takes back folders that a failed run made for nothing."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except BaseException:
+        for place in made:
+            try:
+                place.rmdir()
+            except OSError:
+                break  # never made, or something lies in it
+        raise

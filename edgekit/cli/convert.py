@@ -1,0 +1,147 @@
+"""``edgekit convert``: one model to checked artifacts and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from edgekit.api import ConvertOptions
+from edgekit.cli.options import (
+    PREPROCESSING,
+    DataRoot,
+    DataSet,
+    Limit,
+    Threads,
+    checked,
+    help_of,
+    option,
+    parse_precisions,
+    preprocessing_option,
+)
+from edgekit.core.target import BenchConfig, LowerConfig, Precision
+from edgekit.data.contract import DataSpec
+from edgekit.pipeline.project import ModelSection
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=help_of(ModelSection, "source"))]
+Targets = Annotated[
+    list[str], typer.Option("--target", "-t", metavar="NAME", help="Target; repeatable.")
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is made.")
+]
+Precisions = Annotated[
+    list[str],
+    typer.Option(
+        "--precision",
+        "-p",
+        metavar="float32|float16",
+        help=f"{help_of(LowerConfig, 'precision')} Repeatable.",
+    ),
+]
+Inputs = Annotated[
+    list[str] | None, option(ConvertOptions, "inputs", "--input", metavar="NAME:SHAPE")
+]
+Weights = Annotated[Path | None, option(ConvertOptions, "weights", "--weights", metavar="FILE")]
+DynamicBatch = Annotated[bool, option(ConvertOptions, "dynamic_batch", "--dynamic-batch")]
+Engine = Annotated[str | None, option(ConvertOptions, "engine", "--engine", metavar="NAME")]
+Tolerance = Annotated[
+    float | None, option(ConvertOptions, "tolerance", "--tolerance", metavar="X")
+]
+Name = Annotated[str | None, option(ConvertOptions, "name", "--name", metavar="NAME")]
+Labels = Annotated[Path | None, option(ModelSection, "labels_file", "--labels", metavar="FILE")]
+Store = Annotated[Path | None, option(ConvertOptions, "store", "--store", metavar="DIR")]
+Seed = Annotated[int, option(ConvertOptions, "seed", "--seed", metavar="N", min=0)]
+NoBench = Annotated[
+    bool,
+    typer.Option(
+        "--no-bench", help="Leave latency and memory out.", rich_help_panel="Measurement"
+    ),
+]
+PreprocessingFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--preprocessing",
+        metavar="FILE",
+        help="TOML file with the options of this panel as keys.",
+        rich_help_panel=PREPROCESSING,
+    ),
+]
+Size = Annotated[str | None, preprocessing_option("size", "HxW")]
+Resize = Annotated[Literal["stretch", "crop"] | None, preprocessing_option("resize")]
+Channels = Annotated[Literal["gray", "rgb", "bgr"] | None, preprocessing_option("channels")]
+Scale = Annotated[str | None, preprocessing_option("scale", "X")]
+Mean = Annotated[str | None, preprocessing_option("mean", "X,X,X")]
+Std = Annotated[str | None, preprocessing_option("std", "X,X,X")]
+
+
+def command(
+    model: Model,
+    target: Targets = ["tflite"],  # noqa: B006 - Typer hands out a copy
+    output: Output = Path("out"),
+    precision: Precisions = ["float32"],  # noqa: B006 - Typer hands out a copy
+    inputs: Inputs = None,
+    weights: Weights = None,
+    dynamic_batch: DynamicBatch = False,
+    engine: Engine = None,
+    tolerance: Tolerance = None,
+    name: Name = None,
+    labels: Labels = None,
+    store: Store = None,
+    seed: Seed = 0,
+    data: DataSet = None,
+    data_root: DataRoot = None,
+    limit: Limit = None,
+    no_bench: NoBench = False,
+    threads: Threads = 1,
+    preprocessing: PreprocessingFile = None,
+    size: Size = None,
+    resize: Resize = None,
+    channels: Channels = None,
+    scale: Scale = None,
+    mean: Mean = None,
+    std: Std = None,
+) -> None:
+    """Convert a model; every artifact is run and compared with ONNX Runtime before it is kept."""
+    from edgekit.cli.preprocessing_flags import PreprocessingFlags, preprocessing_from
+    from edgekit.pipeline.project import read_labels
+
+    flags = PreprocessingFlags(size, resize, channels, scale, mean, std)
+    options = checked(
+        ConvertOptions,
+        weights=weights,
+        inputs=tuple(inputs or ()),
+        dynamic_batch=dynamic_batch,
+        engine=engine,
+        tolerance=tolerance,
+        name=name,
+        labels=() if labels is None else read_labels(labels),
+        preprocessing=preprocessing_from(preprocessing, flags),
+        data=None if data is None else DataSpec(set=data, root=data_root, limit=limit),
+        bench=None if no_bench else BenchConfig(threads=threads),
+        seed=seed,
+        store=store,
+    )
+    _convert(model, (target, parse_precisions(precision)), output, options)
+
+
+def _convert(
+    model: str,
+    wanted: tuple[list[str], tuple[Precision, ...]],
+    output: Path,
+    options: ConvertOptions,
+) -> None:
+    """Runs the conversion as a project that lives only as long as the command."""
+    from edgekit.api import conversion_project, run_project
+    from edgekit.cli.output import remark
+    from edgekit.cli.progress import shown_progress
+    from edgekit.cli.run_output import print_run
+
+    targets, precisions = wanted
+    project, notes = conversion_project(model, targets, precisions, output, options)
+    for note in notes:
+        remark(f"note: {note}")
+    with shown_progress() as progress:
+        result = run_project(project, store=options.store, progress=progress)
+    print_run(result)

@@ -1,0 +1,343 @@
+"""From a project to its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.core.metrics import Unavailable
+from edgekit.core.signature import TensorSpec
+from edgekit.core.stage import Note, StageConfig
+from edgekit.core.target import Precision, Target, TargetInfo
+from edgekit.core.toml_config import nearest_name
+from edgekit.errors import ConfigError, MissingToolError, UsageError
+from edgekit.pipeline.project import ProjectConfig, TargetSection
+from edgekit.pipeline.registry import get_stage, get_target
+from edgekit.pipeline.steps import Plan, PublishedOutput, Source, Step, make_plan
+from edgekit.pipeline.summarize import SummarizeConfig, TargetEntry
+
+if TYPE_CHECKING:
+    from edgekit.data.datasets import DataSpec
+    from edgekit.graph.importers import InputRequest
+
+__all__ = ["Plan", "build_plan"]
+
+_NO_DATA = "The project names no data set (section [data])."
+_NO_MODULE = (".onnx", ".pt2")
+_ZOOS = ("timm:", "torchvision:")
+
+
+def build_plan(project: ProjectConfig) -> Plan:
+    """Plans all steps of a project and checks them; nothing is run.
+
+    What cannot be run or measured on this machine is left out, with its reason in the plan
+    and in the report.
+
+    Raises:
+        ConfigError: If targets, precisions, engines or stages do not exist or do not go
+            together; all problems are listed.
+        MissingToolError: If the only problem is that targets cannot be made on this machine.
+    """
+    draft = _Draft(project)
+    inputs = draft.parsed_inputs()
+    weights: Source | None = None
+    if "train" in project.stages:
+        weights = draft.add_training(inputs)
+    model = draft.add_import(inputs, weights)
+    for name in project.stages:
+        if name in _GRAPH_STAGES:
+            model = _GRAPH_STAGES[name](draft, model)
+    draft.add_reference(model)
+    for name, section in project.targets.items():
+        draft.add_target(name, section, model)
+    draft.check_outputs()
+    draft.raise_problems()
+    return draft.finish(model)
+
+
+@dataclass
+class _Draft:
+    """A plan that is being put together, with everything that is wrong with it so far."""
+
+    project: ProjectConfig
+    steps: list[Step] = field(default_factory=list)
+    outputs: list[PublishedOutput] = field(default_factory=list)
+    entries: list[TargetEntry] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    training: Source | None = None
+    reference: Source | None = None
+    reference_reason: str = ""
+
+    def add(
+        self,
+        step_id: str,
+        stage: str,
+        config: StageConfig,
+        *,
+        target: Target | None = None,
+        machine_bound: bool = False,
+        **inputs: Source,
+    ) -> None:
+        """Appends a step of the registered stage."""
+        self.steps.append(
+            Step(step_id, get_stage(stage), config, inputs, target, machine_bound=machine_bound)
+        )
+
+    def parsed_inputs(self) -> tuple[InputRequest, ...]:
+        from edgekit.graph.importers import parse_input
+
+        parsed = []
+        for index, text in enumerate(self.project.model.inputs):
+            try:
+                parsed.append(parse_input(text))
+            except UsageError as error:
+                self.problems.append(f"model.inputs.{index}: {error}")
+        return tuple(parsed)
+
+    def add_training(self, inputs: tuple[InputRequest, ...]) -> Source | None:
+        """Trains the torch module; gives its weights."""
+        from edgekit.stages.train import TrainStageConfig
+
+        model, data = self.project.model, self.project.data
+        before = len(self.problems)
+        if model.source.endswith(_NO_MODULE) or model.source.startswith(_ZOOS):
+            self.problems.append(
+                f"stages: 'train' needs a torch module, file.py:factory or "
+                f"package.module:factory, but model.source is {model.source!r}"
+            )
+        if data is None:
+            self.problems.append("stages: 'train' needs a data set; add a section [data]")
+        if len(inputs) != 1 and len(inputs) == len(model.inputs):
+            self.problems.append(
+                f"stages: 'train' needs exactly one input in model.inputs, such as "
+                f'"image:1x3x32x32", but there are {len(inputs)}'
+            )
+        if data is None or len(inputs) != 1 or len(self.problems) > before:
+            return None
+        spec = TensorSpec(
+            name=inputs[0].name, shape=("batch", *inputs[0].shape[1:]), dtype=inputs[0].dtype
+        )
+        config = TrainStageConfig(
+            source=model.source,
+            weights=model.weights,
+            input=spec,
+            preprocessing=model.preprocessing,
+            labels=model.labels,
+            data=data.model_copy(update={"split": "train"}),
+            options=self.project.train,
+        )
+        self.add("train", "train", config)
+        self.training = Source("train", "curve")
+        weights = Source("train", "weights")
+        self.outputs.append(PublishedOutput(f"{self.project.name}.safetensors", weights))
+        return weights
+
+    def add_import(self, inputs: tuple[InputRequest, ...], weights: Source | None) -> Source:
+        """Imports the model; gives the canonical graph."""
+        from edgekit.stages.import_model import ImportConfig
+
+        model = self.project.model
+        config = ImportConfig(
+            source=model.source,
+            # Training starts from them; what it gives takes their place.
+            weights=None if weights is not None else model.weights,
+            inputs=inputs,
+            dynamic_batch=model.dynamic_batch,
+            preprocessing=model.preprocessing,
+            labels=model.labels,
+            name=model.name or self.project.name,
+        )
+        if weights is None:
+            self.add("import_model", "import_model", config)
+        else:
+            self.add("import_model", "import_model", config, weights=weights)
+        return Source("import_model", "model")
+
+    def add_reference(self, model: Source) -> None:
+        """Evaluates the canonical graph itself, to which targets are compared."""
+        data = self._evaluation_data()
+        if isinstance(data, Unavailable):
+            self.reference_reason = data.reason
+            self.notes.append(Note(where="evaluate", text=data.reason))
+            return
+        self._add_evaluation("evaluate-reference", data, None, model)
+        self.reference = Source("evaluate-reference", "metrics")
+
+    def add_target(self, name: str, section: TargetSection, model: Source) -> None:
+        """Lowers to one target, evaluates and measures, for each precision."""
+        try:
+            target = get_target(name)
+        except MissingToolError as error:
+            self.missing.append(f"targets.{name}: {error}")
+            return
+        except ConfigError as error:
+            self.problems.append(f"targets.{name}: {error}")
+            return
+        capabilities = target.capabilities()
+        if capabilities.convertible is not None:
+            self.missing.append(f"targets.{name}: {capabilities.convertible.reason}")
+        engine = section.engine or target.info.engines[0]
+        if engine not in target.info.engines:
+            self.problems.append(
+                f"targets.{name}.engine: there is no engine {engine!r}."
+                f"{nearest_name(engine, target.info.engines)} "
+                f"Known: {', '.join(target.info.engines)}"
+            )
+        for precision in section.precision:
+            if precision in target.info.precisions:
+                self._add_artifact(target, precision, engine, section, model)
+            else:
+                self.problems.append(
+                    f"targets.{name}.precision: {precision} is not offered; "
+                    f"accepted: {', '.join(target.info.precisions)}"
+                )
+
+    def _add_artifact(
+        self,
+        target: Target,
+        precision: Precision,
+        engine: str,
+        section: TargetSection,
+        model: Source,
+    ) -> None:
+        from edgekit.stages.lower import DEFAULT_TOLERANCES, LowerStageConfig
+
+        info, capabilities = target.info, target.capabilities()
+        suffix = f"{info.name}-{precision}"
+        config = LowerStageConfig(
+            precision=precision,
+            engine=engine,
+            tolerance=section.tolerance or DEFAULT_TOLERANCES[precision],
+        )
+        lower = f"lower-{suffix}"
+        self.add(lower, "lower", config, target=target, model=model)
+        artifact = Source(lower, "artifact")
+        data = capabilities.runnable or self._evaluation_data()
+        if isinstance(data, Unavailable):
+            evaluation: str | Unavailable = data
+        else:
+            evaluation = f"evaluate-{suffix}"
+            self._add_evaluation(evaluation, data, target, artifact)
+        file_name = self._file_name(info, precision)
+        self.entries.append(
+            TargetEntry(
+                target=info.name,
+                title=info.title,
+                precision=precision,
+                engine=engine,
+                tolerance=config.tolerance,
+                file_name=file_name,
+                lower=lower,
+                evaluate=evaluation,
+                benchmark=self._add_benchmark(suffix, target, artifact),
+            )
+        )
+        self.outputs.append(PublishedOutput(file_name, artifact))
+        if capabilities.runnable is not None:
+            self.notes.append(Note(where=lower, text=capabilities.runnable.reason))
+
+    def _add_benchmark(self, suffix: str, target: Target, model: Source) -> str | Unavailable:
+        from edgekit.stages.benchmark import BenchmarkConfig
+
+        section = self.project.benchmark
+        if not section.enabled:
+            return Unavailable(reason="Measuring is switched off (benchmark.enabled).")
+        if (reason := target.capabilities().measurable) is not None:
+            self.notes.append(Note(where=f"benchmark-{suffix}", text=reason.reason))
+            return reason
+        step_id = f"benchmark-{suffix}"
+        config = BenchmarkConfig(bench=section.bench_config())
+        self.add(step_id, "benchmark", config, target=target, machine_bound=True, model=model)
+        return step_id
+
+    def _add_evaluation(
+        self, step_id: str, data: DataSpec, target: Target | None, model: Source
+    ) -> None:
+        from edgekit.stages.evaluate import EvaluateConfig
+
+        section = self.project.evaluate
+        config = EvaluateConfig(data=data, batch=section.batch, threads=section.threads)
+        self.add(step_id, "evaluate", config, target=target, model=model)
+
+    def _evaluation_data(self) -> DataSpec | Unavailable:
+        section, data = self.project.evaluate, self.project.data
+        if not section.enabled:
+            return Unavailable(reason="Evaluation is switched off (evaluate.enabled).")
+        if data is None:
+            return Unavailable(reason=_NO_DATA)
+        return data.model_copy(
+            update={"split": section.split or data.split, "limit": section.limit or data.limit}
+        )
+
+    def _file_name(self, info: TargetInfo, precision: Precision) -> str:
+        middle = "" if precision == "float32" else f".{precision}"
+        name = f"{self.project.name}{middle}{info.suffix}"
+        if any(output.name == name for output in self.outputs):
+            return f"{self.project.name}.{info.name}{middle}{info.suffix}"
+        return name
+
+    def check_outputs(self) -> None:
+        """Nothing that is read may be written over."""
+        model = self.project.model
+        file = model.source.rpartition(":")[0] or model.source
+        read = {Path(file).resolve()}
+        if model.weights is not None:
+            read.add(model.weights.resolve())
+        for output in self.outputs:
+            if (self.project.output / output.name).resolve() in read:
+                self.problems.append(
+                    f"output: {self.project.output / output.name} would be written over, but the "
+                    "model is read from it. Choose another output folder or project name"
+                )
+
+    def raise_problems(self) -> None:
+        """Raises one error for everything found so far."""
+        if not self.problems and not self.missing:
+            return
+        lines = [*self.problems, *self.missing]
+        text = "\n".join(["The project cannot be run:", *(f"  - {line}" for line in lines)])
+        raise ConfigError(text) if self.problems else MissingToolError(text)
+
+    def finish(self, model: Source) -> Plan:
+        """Adds what tells of all steps, and checks the whole."""
+        config = SummarizeConfig(
+            project=self.project.name,
+            model=str(model),
+            training=None if self.training is None else str(self.training),
+            reference=(
+                Unavailable(reason=self.reference_reason)
+                if self.reference is None
+                else str(self.reference)
+            ),
+            targets=tuple(self.entries),
+            notes=tuple(self.notes),
+        )
+        everything = {
+            f"{step.id}.{slot}": Source(step.id, slot)
+            for step in self.steps
+            for slot in step.stage.produces
+        }
+        self.steps.append(
+            Step("summarize", get_stage("summarize"), config, everything, machine_bound=True)
+        )
+        summary = Source("summarize", "summary")
+        if self.project.report.enabled:
+            self.add("report", "report", StageConfig(), summary=summary)
+            self.outputs.append(PublishedOutput("report", Source("report", "report")))
+        return make_plan(
+            self.steps,
+            seed=self.project.seed,
+            outputs=self.outputs,
+            output_folder=self.project.output,
+            notes=self.notes,
+            summary=summary,
+        )
+
+
+_GRAPH_STAGES: Mapping[str, Callable[[_Draft, Source], Source]] = {}
+"""Stages that take the canonical graph and give another, in the order that the project says:
+each adds its step to the draft and gives the new source of the model."""

@@ -1,0 +1,258 @@
+"""Stage lower: a canonical graph to a target's own format, executed and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.metadata import Preprocessing
+from edgekit.core.metrics import OutputDifference, Unavailable
+from edgekit.core.model_base import FrozenModel
+from edgekit.core.signature import ModelSignature, TensorSpec
+from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
+from edgekit.core.target import LowerConfig, Precision, RuntimeConfig, Session, Target
+from edgekit.errors import InternalError, MissingToolError, VerificationError
+from edgekit.measure.difference import compare_outputs
+from edgekit.measure.feeds import random_feeds
+
+if TYPE_CHECKING:
+    from edgekit.core.target import Array
+
+DEFAULT_TOLERANCES: Mapping[Precision, float] = {"float32": 1e-4, "float16": 2e-2}
+"""Largest accepted difference for each numeric form, as a share of the output's range."""
+
+_DYNAMIC_BATCHES = (1, 3)
+"""Batch sizes tried when the artifact leaves the batch open."""
+
+
+class LowerStageConfig(StageConfig):
+    """Options of lowering and of the check that follows it."""
+
+    precision: Precision = Field("float32", description="Numeric form of the artifact.")
+    engine: str = Field("edgekit", description="Lowering engine that the target offers.")
+    tolerance: float = Field(
+        default_factory=lambda given: DEFAULT_TOLERANCES[given.get("precision", "float32")],
+        gt=0,
+        description="Largest accepted difference from ONNX Runtime, as a share of the output's "
+        "range.",
+    )
+    samples: int = Field(4, ge=1, description="Random inputs that are compared.")
+
+
+class Verification(FrozenModel):
+    """Result of executing a lowered artifact beside its source.
+
+    Attributes:
+        differences: Largest difference of each output over all samples; `Unavailable` when
+            this machine cannot run the artifact.
+        tolerance: Largest ``relative`` difference that was accepted.
+        samples: Random inputs that were compared.
+        seed: Seed they were drawn with.
+        runtime: Runtime that executed the artifact; empty when none did.
+        reference: Runtime that executed the source.
+    """
+
+    differences: tuple[OutputDifference, ...] | Unavailable
+    tolerance: float
+    samples: int
+    seed: int
+    runtime: str
+    reference: str
+
+
+class LowerStage:
+    """Lowers a canonical graph and keeps the artifact only if it computes the same."""
+
+    name: ClassVar[str] = "lower"
+    version: ClassVar[int] = 1
+    consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
+        "model": frozenset({ArtifactKind.ONNX})
+    }
+    optional: ClassVar[frozenset[str]] = frozenset()
+    produces: ClassVar[Mapping[str, ArtifactKind | None]] = {
+        "artifact": None,
+        "verification": ArtifactKind.METRICS,
+    }
+    tools: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnx-ir", "onnxruntime")
+
+    @property
+    def config_type(self) -> type[LowerStageConfig]:
+        """Type of the options."""
+        return LowerStageConfig
+
+    def external_files(self, config: LowerStageConfig) -> tuple[Path, ...]:
+        """None: all comes from the store."""
+        return ()
+
+    def run(
+        self, context: StageContext, inputs: Mapping[str, Artifact], config: LowerStageConfig
+    ) -> StageResult:
+        """Lowers, executes and compares.
+
+        Raises:
+            UnsupportedGraphError: With all nodes that the target cannot express.
+            MissingToolError: If this machine cannot lower to the target.
+            VerificationError: If the artifact computes something else than its source.
+        """
+        target, source = context.target, inputs["model"]
+        if target is None:
+            raise InternalError("Stage 'lower' was planned without a target.")
+        options = LowerConfig(precision=config.precision, engine=config.engine)
+        lowered = target.lower(source, options, context.workdir)
+        if isinstance(lowered, Unavailable):
+            raise MissingToolError(f"{target.info.title} cannot be made here: {lowered.reason}")
+        verification = _verify(target, source, lowered.artifact, config, context)
+        path = context.workdir / "verification.json"
+        path.write_text(verification.model_dump_json(), encoding="utf-8")
+        notes = [Note(text=text) for text in lowered.notes]
+        if isinstance(verification.differences, Unavailable):
+            reason = verification.differences.reason
+            notes.append(Note(level="warning", text=f"The artifact was not executed: {reason}"))
+        return StageResult(
+            artifacts={
+                "artifact": lowered.artifact,
+                "verification": Artifact.of(ArtifactKind.METRICS, path),
+            },
+            metrics={"verification": verification.model_dump(mode="json")},
+            notes=tuple(notes),
+        )
+
+
+def verification_feeds(
+    signature: ModelSignature,
+    preprocessing: Preprocessing | None,
+    seed: int,
+    samples: int,
+) -> Iterator[dict[str, Array]]:
+    """Random inputs at the scale the model works at.
+
+    The first input of a model with declared preprocessing is fed what random pixels of
+    0..255 become; all others are drawn by `random_feeds`.
+
+    Args:
+        signature: Inputs in the canonical graph's axis order.
+        preprocessing: As the model declares it.
+        seed: Seed.
+        samples: How many to give; where the batch is open, its size varies among them.
+    """
+    for number in range(samples):
+        batch = _DYNAMIC_BATCHES[number % len(_DYNAMIC_BATCHES)]
+        feeds = random_feeds(signature, seed + number, batch)
+        first = signature.inputs[0]
+        if preprocessing is not None and first.dtype == "float32" and len(first.shape) == 4:
+            feeds[first.name] = _normalised_pixels(first, preprocessing, seed + number, batch)
+        yield feeds
+
+
+def _normalised_pixels(
+    spec: TensorSpec, preprocessing: Preprocessing, seed: int, batch: int
+) -> Array:
+    """Random pixels as ``(pixel * scale - mean) / std``, channels on axis 1 or else the last."""
+    import numpy as np
+
+    channels = 1 if preprocessing.channels == "gray" else 3
+    shape = spec.concrete_shape(batch)
+    axis = 1 if shape[1] == channels else len(shape) - 1
+    along = [1] * len(shape)
+    along[axis] = -1
+    mean = np.reshape(preprocessing.mean, along)
+    std = np.reshape(preprocessing.std, along)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape)
+    return np.asarray((pixels * preprocessing.scale - mean) / std, dtype=np.float32)
+
+
+def _verify(
+    target: Target,
+    source: Artifact,
+    artifact: Artifact,
+    config: LowerStageConfig,
+    context: StageContext,
+) -> Verification:
+    session = target.load(artifact.path, RuntimeConfig())
+    if isinstance(session, Unavailable):
+        return Verification(
+            differences=session,
+            tolerance=config.tolerance,
+            samples=0,
+            seed=context.seed,
+            runtime="",
+            reference="",
+        )
+    from edgekit.graph.reference import ReferenceSession
+
+    reference = ReferenceSession(source.path)
+    try:
+        differences = _differences(session, reference, source, config, context)
+        verification = Verification(
+            differences=differences,
+            tolerance=config.tolerance,
+            samples=config.samples,
+            seed=context.seed,
+            runtime=session.runtime,
+            reference=reference.runtime,
+        )
+    finally:
+        session.close()
+        reference.close()
+    _require_equal(target, config, verification, differences)
+    return verification
+
+
+def _differences(
+    session: Session,
+    reference: Session,
+    source: Artifact,
+    config: LowerStageConfig,
+    context: StageContext,
+) -> tuple[OutputDifference, ...]:
+    """Worst difference of each output over all samples."""
+    preprocessing = source.metadata.preprocessing if source.metadata else None
+    worst: dict[str, OutputDifference] = {}
+    context.progress.start("comparing with ONNX Runtime", config.samples)
+    try:
+        # The artifact's signature: where it fixes the batch, so must the feeds.
+        for feeds in verification_feeds(
+            session.signature, preprocessing, context.seed, config.samples
+        ):
+            for item in compare_outputs(reference.run(feeds), session.run(feeds)):
+                if item.output not in worst or item.relative > worst[item.output].relative:
+                    worst[item.output] = item
+            context.progress.advance()
+    finally:
+        context.progress.finish()
+    return tuple(worst.values())
+
+
+def _require_equal(
+    target: Target,
+    config: LowerStageConfig,
+    verification: Verification,
+    differences: tuple[OutputDifference, ...],
+) -> None:
+    # Written so that NaN fails.
+    wrong = [item for item in differences if not item.relative <= config.tolerance]
+    if not wrong:
+        return
+    what = f"{target.info.name} artifact ({config.precision}, engine {config.engine})"
+    lines = [
+        f"The {what} does not compute what its source graph computes; it is not kept.",
+        (
+            f"{verification.runtime} against {verification.reference} on {verification.samples} "
+            f"random inputs (seed {verification.seed}):"
+        ),
+    ]
+    lines += [
+        f"  - output {item.output!r}: max abs difference {item.max_abs:.3g}, that is "
+        f"{item.relative:.3g} of the range {item.reference_range:.3g}; accepted is "
+        f"{config.tolerance:.3g}"
+        for item in wrong
+    ]
+    lines.append(
+        "Raise the target's tolerance only if such a difference is harmless in your application; "
+        "otherwise try another engine, and please report the model."
+    )
+    raise VerificationError("\n".join(lines))

@@ -1,0 +1,59 @@
+"""Random changes to training images, seeded."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from edgekit.errors import ConfigError
+from edgekit.training.config import TrainConfig
+
+
+class Augmentation:
+    """Moves and mirrors images, each by its own random amount."""
+
+    def __init__(self, config: TrainConfig, seed: int) -> None:
+        """Draws from a generator of its own, so that nothing else shifts its stream."""
+        self._shift = config.shift_px
+        self._flip = config.flip
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Gives changed copies.
+
+        Args:
+            images: ``float32[N, C, H, W]``; not modified. Pixels that a shift brings in
+                repeat the edge.
+
+        Raises:
+            ConfigError: If the input has no height and width.
+        """
+        if not self._shift and not self._flip:
+            return images
+        if images.ndim != 4:
+            raise ConfigError(
+                f"train.shift_px and train.flip need images of 4 axes [N, C, H, W], but the "
+                f"model's input has {images.ndim}. Leave them out for this model."
+            )
+        if self._flip:
+            images = self._flipped(images)
+        if self._shift:
+            images = self._shifted(images)
+        return images
+
+    def _flipped(self, images: Tensor) -> Tensor:
+        chosen = torch.rand(len(images), generator=self._generator) < 0.5
+        return torch.where(chosen[:, None, None, None], images.flip(-1), images)
+
+    def _shifted(self, images: Tensor) -> Tensor:
+        count, _, height, width = images.shape
+        shift = self._shift
+        padded = functional.pad(images, (shift, shift, shift, shift), mode="replicate")
+        size = (count, 1)
+        high = 2 * shift + 1
+        rows = torch.randint(high, size, generator=self._generator) + torch.arange(height)
+        columns = torch.randint(high, size, generator=self._generator) + torch.arange(width)
+        samples = torch.arange(count)[:, None, None]
+        # Indexing with [N, H, 1] and [N, 1, W] around the slice puts the channels last.
+        return padded[samples, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,182 @@
+"""The onnxruntime target: everything the rest of edgekit asks of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.metrics import LatencyStats, Unavailable
+from edgekit.core.target import (
+    BenchConfig,
+    Capabilities,
+    Inspection,
+    LowerConfig,
+    Lowered,
+    RuntimeConfig,
+    Session,
+    SupportReport,
+    TargetInfo,
+)
+from edgekit.errors import ConfigError, InputError, UnsupportedError, UnsupportedGraphError
+from edgekit.targets.onnxruntime import INFO
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_FACTORY = "edgekit.targets.onnxruntime.target:create_target"
+_PRELOAD = ("edgekit.targets.onnxruntime.runtime",)
+
+
+def create_target() -> OnnxRuntimeTarget:
+    """The target; imports no toolchain."""
+    return OnnxRuntimeTarget()
+
+
+class OnnxRuntimeTarget:
+    """The canonical graph as it is; implements `edgekit.core.target.Target`."""
+
+    @property
+    def info(self) -> TargetInfo:
+        """Static facts; needs no toolchain."""
+        return INFO
+
+    def capabilities(self) -> Capabilities:
+        """Everything: ONNX Runtime is installed with edgekit, unless it was removed since."""
+        missing = _missing()
+        return Capabilities(convertible=missing, runnable=missing, measurable=missing)
+
+    def check(self, model: ir.Model) -> SupportReport:
+        """Looks for nodes that the CPU provider cannot run; ``model`` is not modified."""
+        from edgekit.targets.onnxruntime.support import check_graph
+
+        return check_graph(model)
+
+    def lower(self, source: Artifact, config: LowerConfig, workdir: Path) -> Lowered | Unavailable:
+        """Copies the graph (float32), or stores its weights as float16.
+
+        Raises:
+            ConfigError: If the engine is not this target's.
+            UnsupportedGraphError: With the nodes that ONNX Runtime cannot run.
+            UnsupportedError: If the weights lie in a file of their own.
+            InputError: If the artifact is damaged, or ``workdir`` cannot be written.
+        """
+        if missing := _missing():
+            return missing
+        from edgekit.graph.io import (
+            external_files,
+            load_onnx,
+            read_metadata,
+            save_onnx,
+            signature_of,
+        )
+        from edgekit.targets.onnxruntime.half_weights import halve_weights
+
+        if config.engine not in INFO.engines:
+            raise ConfigError(
+                f"Target {INFO.name!r} has no engine {config.engine!r}; it has "
+                f"{', '.join(INFO.engines)}."
+            )
+        model = load_onnx(source.path)
+        if external_files(source.path):
+            raise UnsupportedError(
+                f"{source.path.name} keeps its weights in a file of their own (they exceed "
+                f"1 GiB); target {INFO.name!r} writes single files."
+            )
+        report = self.check(model)
+        if not report.supported:
+            raise UnsupportedGraphError(INFO.name, report.unsupported)
+        path = workdir / f"{_stem(read_metadata(model).name)}-{config.precision}{INFO.suffix}"
+        notes: tuple[str, ...] = ()
+        if config.precision == "float16":
+            notes = halve_weights(model)
+            save_onnx(model, path)
+        else:
+            _copy(source.path, path)
+        artifact = Artifact.of(
+            ArtifactKind.ORT_ONNX,
+            path,
+            signature=signature_of(model),
+            metadata=read_metadata(model),
+            precision=config.precision,
+        )
+        return Lowered(artifact, notes)
+
+    def load(self, artifact: Path, config: RuntimeConfig) -> Session | Unavailable:
+        """Loads an ONNX file into ONNX Runtime's CPU provider.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+            UnsupportedError: If ONNX Runtime refuses a sound file.
+        """
+        if missing := _missing():
+            return missing
+        from edgekit.targets.onnxruntime.runtime import OrtSession
+
+        return OrtSession(artifact, config)
+
+    def measure(self, artifact: Path, config: BenchConfig) -> LatencyStats | Unavailable:
+        """Measures latency and peak memory on this machine; a dynamic batch at 1.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+            UnsupportedError: If ONNX Runtime refuses a sound file.
+        """
+        from edgekit.measure.artifact_latency import measure_artifact
+
+        return measure_artifact(self, artifact, config, target_factory=_FACTORY, preload=_PRELOAD)
+
+    def inspect(self, path: Path) -> Inspection:
+        """Static facts about an ONNX file; needs no runtime.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+        """
+        from edgekit.graph.inspect import inspect_onnx
+
+        return inspect_onnx(path)
+
+    def quant_constraints(self) -> Unavailable:
+        """What the target demands of quantized graphs: not yet stated."""
+        return Unavailable(
+            reason="edgekit does not quantize yet; target onnxruntime runs float32 and float16."
+        )
+
+    def integrate(self, artifact: Artifact, destination: Path) -> Unavailable:
+        """Writes an application skeleton: not yet offered."""
+        return Unavailable(
+            reason="edgekit has no application template for ONNX Runtime; its own Python, C++, "
+            f"Java and Objective-C packages load {artifact.path.name} as it is."
+        )
+
+
+def _missing() -> Unavailable | None:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return Unavailable(
+            reason="onnxruntime is not installed; reinstall edgekit, which depends on it."
+        )
+    return None
+
+
+def _stem(name: str) -> str:
+    """A file name without suffix for a model: letters, digits, dot, dash, underscore."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+    return kept.strip("._") or "model"
+
+
+def _copy(source: Path, path: Path) -> None:
+    """Copies a file whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copyfile(source, beside)
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}. Choose a folder that exists "
+            "and can be written."
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
