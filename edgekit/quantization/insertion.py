@@ -64,7 +64,7 @@ def insert_qdq(model: ir.Model, placement: Placement, parameters: QuantParameter
             constant.value, constant.group, constant.readers, constant_of(model, constant.value)
         )
     for layer in placement.layers:
-        editor.add_layer(layer.layer, layer.weight, layer.bias and layer.bias.reader)
+        editor.add_layer(layer.layer, layer.weight, layer.bias.reader if layer.bias is not None else None)
     editor.remove_unused()
     _check(working)
     return working
@@ -93,10 +93,8 @@ class _Editor:
         """Puts the pair behind a value, for all its readers."""
         value = self._values[name]
         uses = tuple(value.uses())
-        result = name
         if value.is_graph_output():
             value.name = f"{name}/result"
-            result = f"{name}/dequantized"
         nodes = self._pair(value, name, group)
         output = nodes[1].outputs[0]
         if value.is_graph_output():
@@ -104,7 +102,6 @@ class _Editor:
             for index, item in enumerate(self._graph.outputs):
                 if item is value:
                     self._graph.outputs[index] = output
-        del result
         for use in uses:
             use.node.replace_input_with(use.idx, output)
         producer = value.producer()
