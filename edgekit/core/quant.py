@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -197,7 +197,7 @@ def _match(pattern: str, names: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for name in names)
 
 
-def _agreed[ChoiceT](layer: str, overrides: list[LayerOverride], field: str) -> ChoiceT | None:
+def _agreed(layer: str, overrides: list[LayerOverride], field: str) -> Any:
     """The one value that the overrides give ``field``; None when none does."""
     given = [(item.pattern, getattr(item, field)) for item in overrides]
     given = [(pattern, value) for pattern, value in given if value is not None]

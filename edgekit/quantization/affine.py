@@ -61,7 +61,8 @@ class AffineParameters:
         """Nearest integers (halves to even), saturated, as ONNX's QuantizeLinear."""
         low, high = self.limits
         quotient = np.rint(values.astype(np.float32) / np.float32(self.scale))
-        return np.clip(quotient + self.zero_point, low, high).astype(self.dtype)
+        integers: IntArray = np.clip(quotient + self.zero_point, low, high).astype(self.dtype)
+        return integers
 
     def dequantize(self, integers: IntArray) -> npt.NDArray[np.float32]:
         """Real numbers of integers, as ONNX's DequantizeLinear."""
@@ -73,8 +74,10 @@ def rounded_scale(scale: float, scale_format: ScaleFormat) -> float:
     """``scale`` in float32, at least the floor; in float16 rounded up, so that the range fits."""
     if scale_format == "float32":
         return float(np.float32(max(scale, SCALE_FLOOR)))
-    half = np.float16(max(scale, _HALF_FLOOR))
-    if float(half) < scale:
+    # Through float32, so that a scale recomputed from its own range is not rounded up again.
+    single = np.float32(max(scale, _HALF_FLOOR))
+    half = np.float16(single)
+    if float(half) < float(single):
         half = np.nextafter(half, np.float16(np.inf))
     return float(half)
 

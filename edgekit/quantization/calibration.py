@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.core.progress import Progress, SilentProgress
-from edgekit.core.quant import ScaleFormat
 from edgekit.core.stage import Note
 from edgekit.errors import InputError
 from edgekit.graph.values import Array
 from edgekit.quantization.affine import FloatArray
 from edgekit.quantization.calibration_state import SavedState, load_state, save_state
 from edgekit.quantization.observed_model import ObservedModel, check_finite
-from edgekit.quantization.observers import (
-    HistogramObserver,
-    MinMaxObserver,
-    MovingAverageObserver,
-    Observer,
-)
+from edgekit.quantization.observers import HistogramObserver, MovingAverageObserver
 from edgekit.quantization.parameters import ValueRange
 from edgekit.quantization.placement import Placement, ValueGroup
-from edgekit.quantization.ranges.entropy import entropy_range
-from edgekit.quantization.ranges.mse import mse_range
-from edgekit.quantization.ranges.percentile import percentile_range
+from edgekit.quantization.range_rules import METHODS, Method, RangeRule, ValueStatistics
 
 type Feeds = Mapping[str, Array]
 
-Method = Literal["minmax", "moving-average", "percentile", "mse", "entropy"]
-METHODS: tuple[Method, ...] = ("minmax", "moving-average", "percentile", "mse", "entropy")
 _WITH_HISTOGRAM = frozenset({"percentile", "mse", "entropy"})
 
 
@@ -59,44 +48,44 @@ class CalibrationOptions:
 
 
 @dataclass(slots=True)
-class GroupStatistics:
-    """Observers of one group."""
-
-    minmax: MinMaxObserver = field(default_factory=MinMaxObserver)
-    average: MovingAverageObserver | None = None
-    histogram: HistogramObserver | None = None
-
-    @property
-    def observers(self) -> tuple[Observer, ...]:
-        """Those that are kept."""
-        every = (self.minmax, self.average, self.histogram)
-        return tuple(item for item in every if item is not None)
-
-
-@dataclass(slots=True)
 class Calibration:
-    """Statistics of all calibrated groups.
+    """Statistics of all observed values; they serve any placement of the same graph.
 
     Attributes:
-        statistics: By name of the group.
+        statistics: By name of the value.
+        origins: For every quantized value the observed values that its elements come from.
         batches: Batches taken in.
         samples: Samples taken in.
     """
 
-    statistics: dict[str, GroupStatistics]
+    statistics: dict[str, ValueStatistics]
+    origins: dict[str, tuple[str, ...]]
     batches: int = 0
     samples: int = 0
 
     def ranges(
         self, method: Method, placement: Placement, percentile: float = 99.99
     ) -> dict[str, ValueRange]:
-        """The range of each group by one method, all of which see the same statistics."""
+        """The range of each calibrated group of ``placement``.
+
+        Args:
+            method: How it is chosen; its statistics must have been kept.
+            placement: The one that was calibrated with, or another of the same graph that
+                quantizes no other values.
+            percentile: Share of the elements that the method percentile keeps, in percent.
+        """
+        rule = RangeRule(method, percentile, placement.scale_format)
         return {
-            group.name: _range_of(
-                self.statistics[group.name], method, group, percentile, placement.scale_format
-            )
+            group.name: rule.range_of(self._observed(group), group.scheme)
             for group in placement.calibrated_groups()
         }
+
+    def _observed(self, group: ValueGroup) -> list[ValueStatistics]:
+        names: dict[str, None] = {}
+        for source in group.sources:
+            observed = (source,) if source in self.statistics else self.origins[source]
+            names.update(dict.fromkeys(observed))
+        return [self.statistics[name] for name in names]
 
     def notes(self) -> tuple[Note, ...]:
         """Tells which values never changed."""
@@ -118,7 +107,7 @@ def calibrate(
     options: CalibrationOptions | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Observes every group of a placement; memory does not grow with the number of batches.
+    """Observes the values of a placement; memory does not grow with the number of batches.
 
     Args:
         model: Float graph that the placement was made for; not modified.
@@ -134,9 +123,11 @@ def calibrate(
     """
     options = options or CalibrationOptions()
     progress = progress or SilentProgress()
-    groups = placement.calibrated_groups()
-    calibration = Calibration({group.name: _new_statistics(options) for group in groups})
-    names = list(dict.fromkeys(name for group in groups for name in group.sources))
+    names = placement.observed_values()
+    calibration = Calibration(
+        {name: _new_statistics(options) for name in names},
+        {member: group.sources for group in placement.groups for member in group.members},
+    )
     digest = hashlib.sha256()
     saved = _resume(model, placement, options, calibration)
     seen = 0
@@ -150,7 +141,7 @@ def calibrate(
                 if index < saved.batches:
                     _check_digest(saved, index, digest.hexdigest(), options)
                     continue
-                _observe(observed, batch, index, groups, calibration)
+                _observe(observed, batch, index, calibration)
                 calibration.batches += 1
                 calibration.samples += _batch_size(batch)
                 progress.advance()
@@ -170,8 +161,8 @@ def calibrate(
     return calibration
 
 
-def _new_statistics(options: CalibrationOptions) -> GroupStatistics:
-    kept = GroupStatistics()
+def _new_statistics(options: CalibrationOptions) -> ValueStatistics:
+    kept = ValueStatistics()
     if "moving-average" in options.methods:
         kept.average = MovingAverageObserver(options.rate)
     if _WITH_HISTOGRAM & set(options.methods):
@@ -179,23 +170,16 @@ def _new_statistics(options: CalibrationOptions) -> GroupStatistics:
     return kept
 
 
-def _observe(
-    observed: ObservedModel,
-    batch: Feeds,
-    index: int,
-    groups: Sequence[ValueGroup],
-    calibration: Calibration,
-) -> None:
+def _observe(observed: ObservedModel, batch: Feeds, index: int, calibration: Calibration) -> None:
     """Runs one batch; the parts of a large one count as batches for the moving average."""
     if not _batch_size(batch):
         raise InputError(f"Calibration batch {index} has no samples")
     for part in observed.run(batch):
-        for group in groups:
-            arrays: list[FloatArray] = [np.asarray(part[name]) for name in group.sources]
-            for name, array in zip(group.sources, arrays, strict=True):
-                _check_values(name, array, index)
-            for observer in calibration.statistics[group.name].observers:
-                observer.update(arrays)
+        for name, kept in calibration.statistics.items():
+            array: FloatArray = np.asarray(part[name])
+            _check_values(name, array, index)
+            for observer in kept.observers:
+                observer.update(array)
 
 
 def _check_values(name: str, array: FloatArray, batch: int) -> None:
@@ -205,31 +189,6 @@ def _check_values(name: str, array: FloatArray, batch: int) -> None:
             f"The model computes NaN or infinity in {name!r} from calibration batch {batch}. "
             "Check that the inputs are preprocessed as the model expects"
         )
-
-
-def _range_of(
-    kept: GroupStatistics,
-    method: Method,
-    group: ValueGroup,
-    percentile: float,
-    scale_format: ScaleFormat,
-) -> ValueRange:
-    bounds = kept.minmax.range()
-    if method == "minmax" or bounds.low == bounds.high:
-        return bounds
-    if method == "moving-average":
-        if kept.average is None:
-            raise ValueError("no moving average was kept")
-        return kept.average.range()
-    if kept.histogram is None:
-        raise ValueError("no histogram was kept")
-    histogram = kept.histogram.histogram
-    rules: dict[str, Callable[[], ValueRange]] = {
-        "percentile": lambda: percentile_range(histogram, bounds, percentile),
-        "mse": lambda: mse_range(histogram, bounds, group.scheme, scale_format),
-        "entropy": lambda: entropy_range(histogram, bounds, group.scheme),
-    }
-    return rules[method]()
 
 
 def _batch_size(batch: Feeds) -> int:
@@ -247,7 +206,7 @@ def _identity(model: ir.Model, placement: Placement, options: CalibrationOptions
     """Changes whenever saved statistics would mean something else."""
     digest = hashlib.sha256(ir.to_proto(model).SerializeToString(deterministic=True))
     kept = [type(item).name for item in _new_statistics(options).observers]
-    sources = [group.sources for group in placement.calibrated_groups()]
+    sources = placement.observed_values()
     digest.update(repr((kept, options.rate, sources)).encode())
     return digest.hexdigest()
 

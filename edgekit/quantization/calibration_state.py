@@ -44,10 +44,11 @@ def save_state(path: Path, saved: SavedState, arrays: Mapping[str, npt.NDArray[A
         arrays: The statistics by name.
     """
     header = np.frombuffer(json.dumps(asdict(saved)).encode(), np.uint8)
+    contents: dict[str, Any] = {_HEADER: header, **arrays}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:
-            np.savez_compressed(stream, **{_HEADER: header}, **arrays)
+            np.savez_compressed(stream, **contents)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -61,11 +61,27 @@ class StreamingHistogram:
             index = np.floor(part / self.width).astype(np.int64) + HALF_BINS
             self.counts += np.bincount(index, minlength=2 * HALF_BINS)
 
+    def add(self, other: StreamingHistogram) -> None:
+        """Takes in all elements of another histogram, which stays as it is."""
+        if other.exponent is None:
+            self.counts[HALF_BINS] += other.counts[HALF_BINS]
+            return
+        widened = StreamingHistogram()
+        widened.counts, widened.exponent = other.counts.copy(), other.exponent
+        needed = max(
+            other.exponent, self.exponent if self.exponent is not None else other.exponent
+        )
+        widened._widen_to(needed)
+        self._widen_to(needed)
+        self.counts += widened.counts
+
     def _widen(self, low: float, high: float) -> None:
         """Doubles the width until both numbers lie within the bins."""
         needed = max(_exponent_for(low), _exponent_for(high))
-        if needed == _SMALLEST_EXPONENT:
-            return
+        if needed != _SMALLEST_EXPONENT:
+            self._widen_to(needed)
+
+    def _widen_to(self, needed: int) -> None:
         if self.exponent is None:
             # All elements so far were 0 and lie in the bin that starts there.
             self.exponent = needed

@@ -64,7 +64,9 @@ def insert_qdq(model: ir.Model, placement: Placement, parameters: QuantParameter
             constant.value, constant.group, constant.readers, constant_of(model, constant.value)
         )
     for layer in placement.layers:
-        editor.add_layer(layer.layer, layer.weight, layer.bias.reader if layer.bias is not None else None)
+        editor.add_layer(
+            layer.layer, layer.weight, layer.bias.reader if layer.bias is not None else None
+        )
     editor.remove_unused()
     _check(working)
     return working

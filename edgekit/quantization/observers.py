@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,8 +26,8 @@ class Observer(abc.ABC):
     name: ClassVar[str]
 
     @abc.abstractmethod
-    def update(self, arrays: Sequence[FloatArray]) -> None:
-        """Takes in the elements of one batch; all must be finite, at least one array given."""
+    def update(self, values: FloatArray) -> None:
+        """Takes in the elements of one batch: at least one, all finite."""
 
     @abc.abstractmethod
     def state(self) -> State:
@@ -46,9 +46,9 @@ class MinMaxObserver(Observer):
     def __init__(self) -> None:
         self.low, self.high = np.inf, -np.inf
 
-    def update(self, arrays: Sequence[FloatArray]) -> None:
+    def update(self, values: FloatArray) -> None:
         """See the base class."""
-        low, high = extremes(arrays)
+        low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
 
     def range(self) -> ValueRange:
@@ -81,9 +81,9 @@ class MovingAverageObserver(Observer):
         self.rate = rate
         self.bounds: tuple[float, float] | None = None
 
-    def update(self, arrays: Sequence[FloatArray]) -> None:
+    def update(self, values: FloatArray) -> None:
         """See the base class."""
-        new = extremes(arrays)
+        new = float(values.min()), float(values.max())
         if self.bounds is None:
             self.bounds = new
             return
@@ -114,10 +114,9 @@ class HistogramObserver(Observer):
     def __init__(self) -> None:
         self.histogram = StreamingHistogram()
 
-    def update(self, arrays: Sequence[FloatArray]) -> None:
+    def update(self, values: FloatArray) -> None:
         """See the base class."""
-        for array in arrays:
-            self.histogram.update(array)
+        self.histogram.update(values)
 
     def state(self) -> State:
         """See the base class."""
@@ -132,9 +131,3 @@ class HistogramObserver(Observer):
         self.histogram.counts = state["counts"].astype(np.int64)
         exponent = state["exponent"]
         self.histogram.exponent = int(exponent[0]) if exponent.size else None
-
-
-def extremes(arrays: Sequence[FloatArray]) -> tuple[float, float]:
-    """Lowest and highest element of some arrays; NaN when one holds NaN."""
-    lows, highs = [array.min() for array in arrays], [array.max() for array in arrays]
-    return float(np.min(lows)), float(np.max(highs))

@@ -42,6 +42,10 @@ class ValueRange:
     low: float
     high: float
 
+    def joined(self, other: ValueRange) -> ValueRange:
+        """The range that holds both."""
+        return ValueRange(min(self.low, other.low), max(self.high, other.high))
+
 
 @dataclass(frozen=True, slots=True)
 class WeightParameters:

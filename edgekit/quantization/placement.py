@@ -135,6 +135,10 @@ class Placement:
         """The group of every value and conversion, by name."""
         return {member: group for group in self.groups for member in group.members}
 
+    def observed_values(self) -> tuple[str, ...]:
+        """Values of the float graph whose elements decide the range of some group."""
+        return tuple(dict.fromkeys(name for group in self.groups for name in group.sources))
+
     def calibrated_groups(self) -> tuple[ValueGroup, ...]:
         """Groups whose range has to be observed."""
         return tuple(group for group in self.groups if group.fixed is None and group.sources)
