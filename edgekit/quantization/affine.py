@@ -70,16 +70,17 @@ class AffineParameters:
         return shifted.astype(np.float32) * np.float32(self.scale)
 
 
-def rounded_scale(scale: float, scale_format: ScaleFormat) -> float:
-    """``scale`` in float32, at least the floor; in float16 rounded up, so that the range fits."""
+def rounded_scales(
+    scales: npt.NDArray[np.float64], scale_format: ScaleFormat = "float32"
+) -> npt.NDArray[np.float32]:
+    """Scales in float32, at least the floor; for float16 rounded up, so that the range fits."""
+    single = np.maximum(scales, SCALE_FLOOR).astype(np.float32)
     if scale_format == "float32":
-        return float(np.float32(max(scale, SCALE_FLOOR)))
-    # Through float32, so that a scale recomputed from its own range is not rounded up again.
-    single = np.float32(max(scale, _HALF_FLOOR))
-    half = np.float16(single)
-    if float(half) < float(single):
-        half = np.nextafter(half, np.float16(np.inf))
-    return float(half)
+        return single
+    # From float32, so that a scale recomputed from its own range is not rounded up again.
+    half = np.maximum(single, np.float32(_HALF_FLOOR)).astype(np.float16)
+    short = half.astype(np.float32) < single
+    return np.where(short, np.nextafter(half, np.float16(np.inf)), half).astype(np.float32)
 
 
 def affine_parameters(
@@ -103,11 +104,15 @@ def affine_parameters(
         high = _UNSEEN_RANGE
     lowest, highest = -(1 << (scheme.bits - 1)), (1 << (scheme.bits - 1)) - 1
     if scheme.symmetric:
-        scale = rounded_scale(max(-low, high) / highest, scale_format)
+        scale = _rounded(max(-low, high) / highest, scale_format)
         return AffineParameters(scale, 0, scheme.bits)
-    scale = rounded_scale((high - low) / (highest - lowest), scale_format)
+    scale = _rounded((high - low) / (highest - lowest), scale_format)
     zero_point = int(np.clip(np.rint(lowest - low / scale), lowest, highest))
     return AffineParameters(scale, zero_point, scheme.bits)
+
+
+def _rounded(scale: float, scale_format: ScaleFormat) -> float:
+    return float(rounded_scales(np.asarray(scale), scale_format))
 
 
 def integer_dtype(bits: int) -> np.dtype[Any]:

@@ -33,7 +33,6 @@ class CalibrationOptions:
 
     Attributes:
         methods: Methods whose statistics are kept.
-        percentile: Share of the elements that the method percentile keeps, in percent.
         rate: Weight of a new batch in the moving average.
         state: File for the statistics, so that an interrupted calibration continues; None
             keeps them in memory only.
@@ -41,7 +40,6 @@ class CalibrationOptions:
     """
 
     methods: Sequence[Method] = METHODS
-    percentile: float = 99.99
     rate: float = 0.1
     state: Path | None = None
     save_every: int = 16

@@ -19,7 +19,7 @@ from edgekit.quantization.affine import (
     IntArray,
     affine_parameters,
     integer_dtype,
-    rounded_scale,
+    rounded_scales,
 )
 from edgekit.quantization.placement import (
     ConstantOperand,
@@ -111,7 +111,10 @@ class QuantParameters:
 
 
 def compute_parameters(
-    model: ir.Model, placement: Placement, ranges: Mapping[str, ValueRange]
+    model: ir.Model,
+    placement: Placement,
+    ranges: Mapping[str, ValueRange],
+    weights: Mapping[str, WeightParameters] | None = None,
 ) -> QuantParameters:
     """Parameters from the ranges of the groups and from the constants of the graph.
 
@@ -119,6 +122,7 @@ def compute_parameters(
         model: The graph that the placement was made for; not modified.
         placement: Where it is quantized.
         ranges: Range of each group that `Placement.calibrated_groups` names.
+        weights: Weights that are quantized already, by name of the layer.
 
     Raises:
         InternalError: If a range is missing.
@@ -136,7 +140,9 @@ def compute_parameters(
         for constant in placement.constants
     }
     layers = {
-        layer.layer: layer_parameters(model, layer, groups, placement.scale_format)
+        layer.layer: layer_parameters(
+            model, layer, groups, placement.scale_format, (weights or {}).get(layer.layer)
+        )
         for layer in placement.layers
     }
     return QuantParameters(groups, layers, constants)
@@ -167,24 +173,34 @@ def layer_parameters(
     layer: LayerPlacement,
     groups: Mapping[str, AffineParameters],
     scale_format: ScaleFormat = "float32",
+    known: WeightParameters | None = None,
 ) -> LayerParameters:
     """Integers of the weights, and of the bias with ``scale = input scale * weight scale``.
 
     Where a channel's weights are so small that its bias would not fit into 32 bits, the
     weights get a larger scale.
+
+    Args:
+        model: Holds the constants.
+        layer: Which they are.
+        groups: Parameters of the layer's input, when it is quantized.
+        scale_format: Format of the scales of the weights.
+        known: Weights that are quantized already.
     """
-    weights = constant_of(model, layer.weight).astype(np.float32)
-    scale, axis, block = weight_scale(weights, layer)
-    bias = None
+    bias, input_scale = None, 0.0
     if layer.bias is not None:
         bias = constant_of(model, layer.bias.value).astype(np.float64).reshape(-1)
         input_scale = groups[layer.input_group].scale
-        needed = np.abs(bias) / (input_scale * _BIAS_LIMIT)
-        needed = needed.reshape(layer.repeats, -1).max(axis=0)
-        scale = np.maximum(scale, needed.max() if scale.ndim == 0 else needed)
-    rounded = np.vectorize(lambda item: rounded_scale(item, scale_format), otypes=[np.float32])
-    stored: Scales = np.asarray(rounded(scale), np.float32)
-    weight = round_weights(weights, stored, layer.scheme.bits, axis, block)
+    weight = known
+    if weight is None:
+        weights = constant_of(model, layer.weight).astype(np.float32)
+        scale, axis, block = weight_scale(weights, layer)
+        if bias is not None:
+            needed = np.abs(bias) / (input_scale * _BIAS_LIMIT)
+            needed = needed.reshape(layer.repeats, -1).max(axis=0)
+            scale = np.maximum(scale, needed.max() if scale.ndim == 0 else needed)
+        stored = rounded_scales(scale, scale_format)
+        weight = round_weights(weights, stored, layer.scheme.bits, axis, block)
     if bias is None:
         return LayerParameters(weight)
     return LayerParameters(weight, bias_parameters(bias, input_scale, weight, layer.repeats))
