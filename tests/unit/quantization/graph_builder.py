@@ -64,12 +64,9 @@ class GraphBuilder:
 
     def build(self, *outputs: str) -> ir.Model:
         results = [
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-            for name in outputs
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs
         ]
-        graph = helper.make_graph(
-            self._nodes, "test", self._inputs, results, self._initializers
-        )
+        graph = helper.make_graph(self._nodes, "test", self._inputs, results, self._initializers)
         proto = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
         )

@@ -11,9 +11,9 @@ from edgekit.graph.values import Array
 from tests.unit.quantization.graph_builder import GraphBuilder
 
 
-def residual_net() -> ir.Model:
+def residual_net(seed: int = 0) -> ir.Model:
     """Conv-Relu, a residual block with a fused Relu behind the Add, pooling, Gemm."""
-    b = GraphBuilder()
+    b = GraphBuilder(seed)
     x = b.input("image", "batch", 3, 8, 8)
     first = b.relu("relu1", b.conv("conv1", x, 3, 8))
     second = b.conv("conv3", b.relu("relu2", b.conv("conv2", first, 8, 8)), 8, 8)

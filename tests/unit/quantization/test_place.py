@@ -123,9 +123,7 @@ def _attention() -> ir.Model:
 
 def test_attention_is_integer_and_layer_normalization_says_why_it_is_not() -> None:
     placement = place(_attention(), INT8)
-    assert placement.float_reasons == (
-        ("norm", "LayerNormalization has no integer kernel"),
-    )
+    assert placement.float_reasons == (("norm", "LayerNormalization has no integer kernel"),)
     assert placement.integer_units == (
         "query", "key", "value", "turned", "scores", "scaled", "weights", "mixed", "gelu",
     )  # fmt: skip
@@ -293,9 +291,7 @@ def test_sixteen_bits_need_a_kernel() -> None:
     x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
     b.node("Softmax", "soft", b.node("HardSwish", "act", x))
     placement = place(b.build("soft"), named_scheme("int16x8"))
-    assert placement.float_reasons == (
-        ("act", "HardSwish has no kernel on 16-bit activations"),
-    )
+    assert placement.float_reasons == (("act", "HardSwish has no kernel on 16-bit activations"),)
     assert _group(placement, "soft").fixed == FixedParameters(scale=1 / 32768, zero_point=0)
 
 

@@ -105,7 +105,12 @@ def test_override_that_contradicts_itself(fields: dict[str, object], message: st
         ({"weights": None}, "activations cannot be quantized without the weights"),
         ({"weights": {"granularity": "blockwise"}}, "blockwise weights have no integer kernels"),
         (
-            {"overrides": [{"pattern": "a", "weight_bits": 4}, {"pattern": "a", "weight_bits": 8}]},
+            {
+                "overrides": [
+                    {"pattern": "a", "weight_bits": 4},
+                    {"pattern": "a", "weight_bits": 8},
+                ]
+            },
             "two overrides have the pattern 'a'",
         ),
         (
