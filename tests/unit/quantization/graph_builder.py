@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from edgekit.graph.passes.infer_shapes import InferShapes
-from edgekit.graph.values import Array
 
 
 class GraphBuilder:
@@ -28,7 +28,7 @@ class GraphBuilder:
         self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
-    def constant(self, name: str, array: Array | Sequence[float] | float) -> str:
+    def constant(self, name: str, array: npt.ArrayLike) -> str:
         values = np.asarray(array)
         stored = values.astype(np.float32) if values.dtype == np.float64 else values
         self._initializers.append(numpy_helper.from_array(stored, name))

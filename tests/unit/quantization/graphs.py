@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
-from edgekit.graph.values import Array
+from edgekit.graph.reference import ReferenceSession
+from edgekit.graph.values import Array, constant_array
 from tests.unit.quantization.graph_builder import GraphBuilder
 
 
@@ -30,3 +33,16 @@ def batches(count: int = 4, size: int = 8, seed: int = 0) -> Iterator[dict[str, 
     random = np.random.default_rng(seed)
     for _ in range(count):
         yield {"image": random.standard_normal((size, 3, 8, 8)).astype(np.float32)}
+
+
+def run(model: ir.Model, feeds: Mapping[str, Array]) -> dict[str, npt.NDArray[Any]]:
+    """Outputs of a graph, computed node by node as it is written."""
+    with ReferenceSession(model, optimization="disabled") as session:
+        return dict(session.run(feeds))
+
+
+def constant(model: ir.Model, name: str) -> npt.NDArray[Any]:
+    """An initializer."""
+    array = constant_array(model.graph.initializers[name])
+    assert array is not None
+    return array

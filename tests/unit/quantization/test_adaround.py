@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -11,8 +12,7 @@ import torch
 
 from edgekit.core.quant import named_scheme
 from edgekit.errors import InputError
-from edgekit.graph.reference import ReferenceSession
-from edgekit.graph.values import Array, constant_array
+from edgekit.graph.values import Array
 from edgekit.quantization.adaround import (
     AdaRoundOptions,
     LayerProblem,
@@ -29,7 +29,7 @@ from edgekit.quantization.parameters import compute_parameters, round_weights
 from edgekit.quantization.place import place
 from edgekit.quantization.quality import measure_sqnr
 from tests.unit.quantization.graph_builder import GraphBuilder
-from tests.unit.quantization.graphs import batches, residual_net
+from tests.unit.quantization.graphs import batches, constant, residual_net, run
 
 
 def test_rectified_sigmoid_and_regularizer_follow_the_paper() -> None:
@@ -117,7 +117,7 @@ def test_activation_hides_errors_that_it_cuts_off() -> None:
     ],
 )
 def test_layer_as_torch_function_equals_onnx_runtime(
-    op_type: str, weight_shape: tuple[int, ...], attributes: dict[str, object]
+    op_type: str, weight_shape: tuple[int, ...], attributes: dict[str, Any]
 ) -> None:
     b = GraphBuilder()
     x = b.input("x", 2, 4, 9, 7)
@@ -126,9 +126,9 @@ def test_layer_as_torch_function_equals_onnx_runtime(
     forward = layer_forward(model.graph[0])
     assert not isinstance(forward, str)
     values = np.random.default_rng(1).standard_normal((2, 4, 9, 7)).astype(np.float32)
-    weights = constant_array(model.graph.initializers["w"])
-    result = forward(torch.from_numpy(values), torch.from_numpy(np.array(weights)))
-    (expected,) = ReferenceSession(model).run({"x": values}).values()
+    weights = constant(model, "w")
+    result = forward(torch.from_numpy(values), torch.from_numpy(weights.copy()))
+    (expected,) = run(model, {"x": values}).values()
     np.testing.assert_allclose(result.numpy(), expected, rtol=1e-4, atol=1e-4)
 
 

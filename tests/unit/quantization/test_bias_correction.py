@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 
 from edgekit.core.quant import named_scheme
 from edgekit.errors import InputError
-from edgekit.graph.reference import ReferenceSession
 from edgekit.graph.values import constant_array
 from edgekit.quantization.bias_correction import correct_biases, give_biases
 from edgekit.quantization.parameters import (
@@ -20,6 +21,7 @@ from edgekit.quantization.parameters import (
 from edgekit.quantization.place import place
 from edgekit.quantization.placement import Placement
 from tests.unit.quantization.graph_builder import GraphBuilder
+from tests.unit.quantization.graphs import constant, run
 
 
 def _coarse(model: ir.Model, placement: Placement) -> QuantParameters:
@@ -33,9 +35,7 @@ def _coarse(model: ir.Model, placement: Placement) -> QuantParameters:
     return replace(found, layers=layers)
 
 
-def _bias(
-    model: ir.Model, node: str, index: int = 2
-) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+def _bias(model: ir.Model, node: str, index: int = 2) -> npt.NDArray[Any]:
     found = next(item for item in model.graph if item.name == node)
     array = constant_array(found.inputs[index])
     assert array is not None
@@ -59,17 +59,16 @@ def test_correction_is_the_mean_shift_of_each_channel() -> None:
     observed = ir.from_proto(ir.to_proto(model))
     values = {value.name: value for node in observed.graph for value in node.outputs}
     observed.graph.outputs.extend([values["flat"], values["one"]])
-    float_run = ReferenceSession(observed).run({"x": inputs})
+    float_run = run(observed, {"x": inputs})
     rounded = ir.from_proto(ir.to_proto(observed))
     for layer in placement.layers:
         value = rounded.graph.initializers[layer.weight]
         value.const_value = ir.tensor(parameters.layers[layer.layer].weight.dequantize())
-    rounded_run = ReferenceSession(rounded).run({"x": inputs})
+    rounded_run = run(rounded, {"x": inputs})
     shift = (rounded_run["one"] - float_run["one"]).mean(axis=(0, 2, 3))
     np.testing.assert_allclose(_bias(corrected, "one"), _bias(model, "one") - shift, atol=1e-5)
     weights = parameters.layers["two"].weight.dequantize()
-    exact = constant_array(model.graph.initializers["w"])
-    assert exact is not None
+    exact = constant(model, "w")
     shift = (float_run["flat"] @ (weights - exact)).mean(axis=0)
     np.testing.assert_allclose(_bias(corrected, "two"), _bias(model, "two") - shift, atol=1e-5)
     assert np.abs(shift).max() > 0.01
@@ -87,8 +86,7 @@ def test_layers_of_matrix_products_and_shared_biases() -> None:
     parameters = _coarse(model, placement)
     feeds = [{"x": np.full((2, 5, 6), 0.5, np.float32)}]
     corrected = correct_biases(model, placement, parameters, feeds)
-    exact = constant_array(model.graph.initializers["w"])
-    assert exact is not None
+    exact = constant(model, "w")
     error = parameters.layers["one"].weight.dequantize() - exact
     expected = _bias(model, "one.add", 1) - 0.5 * error.sum(axis=0)
     np.testing.assert_allclose(_bias(corrected, "one.add", 1), expected, atol=1e-5)
@@ -111,8 +109,8 @@ def test_every_layer_can_get_a_bias() -> None:
     }  # fmt: skip
     feeds = {"x": np.random.default_rng(0).standard_normal((1, 4, 6, 6)).astype(np.float32)}
     np.testing.assert_allclose(
-        ReferenceSession(result).run(feeds)["two"],
-        ReferenceSession(source).run(feeds)["two"],
+        run(result, feeds)["two"],
+        run(source, feeds)["two"],
         rtol=1e-5,
         atol=1e-5,
     )

@@ -185,7 +185,7 @@ def test_constant_values_are_told_and_usable() -> None:
     assert note.level == "warning"
     assert note.text.startswith("Always 0 in the calibration data")
     for method in ("minmax", "moving-average", "percentile", "mse", "entropy"):
-        ranges = calibration.ranges(method, placement)  # type: ignore[arg-type]
+        ranges = calibration.ranges(method, placement)
         assert all(np.isfinite([item.low, item.high]).all() for item in ranges.values())
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import pytest
 
-from edgekit.graph.reference import ReferenceSession
-from edgekit.graph.values import constant_array
+from edgekit.graph.signature import static_shape
 from edgekit.quantization.equalization import channel_ranges, equalize
 from tests.unit.quantization.graph_builder import GraphBuilder
+from tests.unit.quantization.graphs import constant, run
 
 
 def _scaled(b: GraphBuilder, name: str, source: str, before: int, after: int) -> str:
@@ -18,11 +21,12 @@ def _scaled(b: GraphBuilder, name: str, source: str, before: int, after: int) ->
     return b.node("Conv", name, source, stored, b.constant(f"{name}.bias", ranges))
 
 
-def _run(model: ir.Model) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    with ReferenceSession(model) as session:
-        shape = session.signature.inputs[0].concrete_shape(2)
-        feeds = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-        (result,) = session.run({session.signature.inputs[0].name: feeds}).values()
+def _run(model: ir.Model) -> npt.NDArray[Any]:
+    (value,) = model.graph.inputs
+    shape = static_shape(value)
+    assert shape is not None
+    feeds = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    (result,) = run(model, {value.name or "": feeds}).values()
     return result
 
 
@@ -62,14 +66,13 @@ def test_one_pair_gets_the_factors_of_the_paper() -> None:
     x = b.relu("act", _scaled(b, "first", b.input("x", 2, 3, 4, 4), 3, 6))
     b.conv("second", x, 6, 4)
     source = b.build("second")
-    before, after = _nodes(source), _nodes(equalize(source).model)
+    result = equalize(source).model
+    before = _nodes(source)
     first = channel_ranges(before["first"], inputs=False)
     second = channel_ranges(before["second"], inputs=True)
     factors = np.sqrt(first * second) / second
-    weights = [constant_array(nodes["first"].inputs[1]) for nodes in (before, after)]
-    biases = [constant_array(nodes["first"].inputs[2]) for nodes in (before, after)]
-    assert weights[0] is not None
-    assert biases[0] is not None
+    weights = [constant(model, "first.weight") for model in (source, result)]
+    biases = [constant(model, "first.bias") for model in (source, result)]
     np.testing.assert_allclose(weights[1], weights[0] / factors.reshape(-1, 1, 1, 1), rtol=1e-5)
     np.testing.assert_allclose(biases[1], biases[0] / factors, rtol=1e-5)
 

@@ -9,15 +9,13 @@ import pytest
 
 from edgekit.core.quant import LayerOverride, QuantScheme, named_scheme
 from edgekit.errors import UnsupportedError
-from edgekit.graph.reference import ReferenceSession
-from edgekit.graph.values import constant_array
 from edgekit.quantization.affine import AffineParameters
 from edgekit.quantization.insertion import insert_qdq
 from edgekit.quantization.parameters import QuantParameters, ValueRange, compute_parameters
 from edgekit.quantization.place import place
 from edgekit.quantization.placement import Placement
 from tests.unit.quantization.graph_builder import GraphBuilder
-from tests.unit.quantization.graphs import batches, residual_net
+from tests.unit.quantization.graphs import batches, constant, residual_net, run
 
 INT8 = named_scheme("int8")
 
@@ -36,12 +34,6 @@ def _quantize(
 
 def _node(model: ir.Model, name: str) -> ir.Node:
     return next(node for node in model.graph if node.name == name)
-
-
-def _array(model: ir.Model, name: str) -> npt.NDArray[np.generic]:
-    array = constant_array(model.graph.initializers[name])
-    assert array is not None
-    return array
 
 
 def test_one_pair_a_value_with_the_agreed_names() -> None:
@@ -79,8 +71,8 @@ def test_values_of_a_group_read_the_same_parameters() -> None:
     assert pool.inputs[2] is flat.inputs[2]
     assert pool.inputs[1] is not None
     assert pool.inputs[1].name == "pool/scale"
-    assert _array(model, "pool/scale").shape == ()
-    assert _array(model, "pool/zero_point").dtype == np.int8
+    assert constant(model, "pool/scale").shape == ()
+    assert constant(model, "pool/zero_point").dtype == np.int8
 
 
 def test_nothing_stands_between_a_kernel_and_its_activation() -> None:
@@ -102,9 +94,9 @@ def test_float_weights_are_gone() -> None:
 def test_weights_are_nearest_integers_per_channel_without_the_lowest() -> None:
     source = residual_net()
     model, _, _ = _quantize(source)
-    weights = _array(source, "conv2.weight").astype(np.float64)
-    integers = _array(model, "conv2.weight/int8")
-    scale = _array(model, "conv2.weight/scale").astype(np.float64).reshape(-1, 1, 1, 1)
+    weights = constant(source, "conv2.weight").astype(np.float64)
+    integers = constant(model, "conv2.weight/int8")
+    scale = constant(model, "conv2.weight/scale").astype(np.float64).reshape(-1, 1, 1, 1)
     assert integers.dtype == np.int8
     np.testing.assert_allclose(
         scale.reshape(-1), np.abs(weights).max(axis=(1, 2, 3)) / 127, rtol=1e-6
@@ -119,13 +111,13 @@ def test_weights_are_nearest_integers_per_channel_without_the_lowest() -> None:
 def test_bias_has_exactly_the_product_of_the_scales() -> None:
     source = residual_net()
     model, _, _ = _quantize(source)
-    product = _array(model, "pool/scale").astype(np.float32) * _array(model, "fc.weight/scale")
-    scale = _array(model, "fc.bias/scale")
+    product = constant(model, "pool/scale").astype(np.float32) * constant(model, "fc.weight/scale")
+    scale = constant(model, "fc.bias/scale")
     assert scale.dtype == np.float32
     np.testing.assert_array_equal(scale, product)
-    integers = _array(model, "fc.bias/int32")
+    integers = constant(model, "fc.bias/int32")
     assert integers.dtype == np.int32
-    expected = np.rint(_array(source, "fc.bias").astype(np.float64) / scale)
+    expected = np.rint(constant(source, "fc.bias").astype(np.float64) / scale)
     np.testing.assert_array_equal(integers, expected)
     assert _node(model, "fc.bias/dequantize").attributes["axis"].as_int() == 0
 
@@ -152,8 +144,7 @@ def test_graph_computes_what_numpy_computes_with_the_parameters() -> None:
     second = parameters.layers["two"].weight
     assert (second.axis, first.weight.axis) == (1, 1)
     expected = _fake_quantize(inner @ second.dequantize(), group["two"])
-    with ReferenceSession(model, optimization="disabled") as session:
-        (result,) = session.run({"x": values}).values()
+    (result,) = run(model, {"x": values}).values()
     np.testing.assert_allclose(result, expected, atol=group["two"].scale * 1.01)
     assert np.mean(np.abs(result - expected) > 1e-5) < 0.2
 
@@ -165,11 +156,12 @@ def test_transposed_convolution_in_groups() -> None:
     b.node("ConvTranspose", "up", x, weight, bias, group=2, strides=[2, 2])
     model, _, _ = _quantize(b.build("up"))
     assert _node(model, "w/dequantize").attributes["axis"].as_int() == 1
-    assert _array(model, "w/scale").shape == (3,)
-    expected = np.tile(_array(model, "x/scale").astype(np.float32) * _array(model, "w/scale"), 2)
-    np.testing.assert_array_equal(_array(model, "bias/scale"), expected)
-    with ReferenceSession(model) as session:
-        session.run({"x": np.zeros((1, 4, 5, 5), np.float32)})
+    assert constant(model, "w/scale").shape == (3,)
+    expected = np.tile(
+        constant(model, "x/scale").astype(np.float32) * constant(model, "w/scale"), 2
+    )
+    np.testing.assert_array_equal(constant(model, "bias/scale"), expected)
+    run(model, {"x": np.zeros((1, 4, 5, 5), np.float32)})
 
 
 def test_channel_without_weights_keeps_its_bias() -> None:
@@ -179,8 +171,7 @@ def test_channel_without_weights_keeps_its_bias() -> None:
     b.node("Gemm", "fc", b.input("x", 1, 4), b.constant("w", weights),
            b.constant("bias", np.array([1.0, 5.0, -2.0])), transB=1)  # fmt: skip
     model, _, _ = _quantize(b.build("fc"), low=-6.0, high=6.0)
-    with ReferenceSession(model) as session:
-        (result,) = session.run({"x": np.zeros((1, 4), np.float32)}).values()
+    (result,) = run(model, {"x": np.zeros((1, 4), np.float32)}).values()
     np.testing.assert_allclose(result, [[1.0, 5.0, -2.0]], atol=12 / 255)
 
 
@@ -190,13 +181,12 @@ def test_constants_have_their_own_parameters_or_those_of_their_group() -> None:
     x = b.node("Mul", "scaled", x, b.constant("factor", np.array([0.5, 1.0, 1.5, 2.0])))
     b.node("Max", "floored", x, b.constant("limit", -1.0))
     model, _, _ = _quantize(b.build("floored"))
-    np.testing.assert_allclose(_array(model, "factor/scale"), 2.0 / 255, rtol=1e-6)
-    assert _array(model, "factor/zero_point") == -128
+    np.testing.assert_allclose(constant(model, "factor/scale"), 2.0 / 255, rtol=1e-6)
+    assert constant(model, "factor/zero_point") == -128
     node = _node(model, "limit/dequantize")
     pair = _node(model, "scaled/quantize")
     assert node.inputs[1] is pair.inputs[1]
-    with ReferenceSession(model) as session:
-        (result,) = session.run({"x": np.array([[-9.0, 0.0, 1.0, 1.0]], np.float32)}).values()
+    (result,) = run(model, {"x": np.array([[-9.0, 0.0, 1.0, 1.0]], np.float32)}).values()
     np.testing.assert_allclose(result, [[-1.0, 0.0, 1.5, 2.0]], atol=0.03)
 
 
@@ -209,7 +199,7 @@ def test_value_that_is_converted_for_one_reader() -> None:
     pair = _node(model, f"{name}/quantize")
     assert pair.inputs[0] is _node(model, "gate/dequantize").outputs[0]
     assert _node(model, "cat").inputs[1] is _node(model, f"{name}/dequantize").outputs[0]
-    assert _array(model, "gate/scale") == np.float32(1 / 256)
+    assert constant(model, "gate/scale") == np.float32(1 / 256)
     assert pair.inputs[1] is _node(model, "conv/quantize").inputs[1]
 
 
@@ -242,8 +232,8 @@ def test_other_schemes_run_in_onnx_runtime(name: str) -> None:
     model, _, _ = _quantize(source, named_scheme(name), low=-90.0, high=90.0)
     feeds = {"x": np.random.default_rng(0).standard_normal((2, 64)).astype(np.float32)}
     assert model.opset_imports[""] == (20 if name == "int8-weights" else 21)
-    (expected,) = ReferenceSession(source).run(feeds).values()
-    (result,) = ReferenceSession(model).run(feeds).values()
+    (expected,) = run(source, feeds).values()
+    (result,) = run(model, feeds).values()
     noise = np.linalg.norm(result - expected) / np.linalg.norm(expected)
     assert noise < (0.25 if name == "int4-weights" else 0.02)
 
@@ -257,9 +247,9 @@ def test_blocks_of_four_bits() -> None:
     assert node.attributes["block_size"].as_int() == 32
     assert node.attributes["axis"].as_int() == 0
     assert model.graph.initializers["w/int4"].dtype == ir.DataType.INT4
-    integers, scale = _array(model, "w/int4").astype(np.int32), _array(model, "w/scale")
+    integers, scale = constant(model, "w/int4").astype(np.int32), constant(model, "w/scale")
     assert scale.shape == (2, 3)
-    blocks = np.abs(_array(source, "w")).astype(np.float64).reshape(2, 32, 3).max(axis=1)
+    blocks = np.abs(constant(source, "w")).astype(np.float64).reshape(2, 32, 3).max(axis=1)
     np.testing.assert_allclose(scale, blocks / 7, rtol=1e-6)
     assert integers.min() >= -7
 
@@ -269,27 +259,23 @@ def test_four_bits_of_one_layer_beside_eight() -> None:
     model, _, _ = _quantize(residual_net(), scheme)
     assert model.graph.initializers["fc.weight/int4"].dtype == ir.DataType.INT4
     assert model.graph.initializers["conv1.weight/int8"].dtype == ir.DataType.INT8
-    with ReferenceSession(model) as session:
-        session.run(next(batches()))
+    run(model, next(batches()))
 
 
 def test_per_tensor_weights() -> None:
     scheme = QuantScheme(overrides=(LayerOverride(pattern="fc", granularity="per-tensor"),))
     model, _, _ = _quantize(residual_net(), scheme)
-    assert _array(model, "fc.weight/scale").shape == ()
-    assert _array(model, "fc.bias/scale").shape == ()
-    with ReferenceSession(model) as session:
-        session.run(next(batches()))
+    assert constant(model, "fc.weight/scale").shape == ()
+    assert constant(model, "fc.bias/scale").shape == ()
+    run(model, next(batches()))
 
 
 def test_float16_scales() -> None:
     model, _, _ = _quantize(residual_net(), QuantScheme(scale_format="float16"))
     stored = [
-        array
-        for name, value in model.graph.initializers.items()
-        if name.endswith("/scale")
-        and "bias" not in name
-        and (array := constant_array(value)) is not None
+        constant(model, name)
+        for name in model.graph.initializers
+        if name.endswith("/scale") and "bias" not in name
     ]
     assert len(stored) == 7 + 4
     for scale in stored:
@@ -300,7 +286,7 @@ def test_wide_integers_beside_an_op_that_opset_21_changed() -> None:
     b = GraphBuilder()
     x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
     b.node("GroupNormalization", "norm", x, b.random("s", 2), b.random("o", 2), num_groups=2)
-    with pytest.raises(UnsupportedError, match="'norm'.*changed its meaning in opset 21"):
+    with pytest.raises(UnsupportedError, match=r"'norm'.*changed its meaning in opset 21"):
         _quantize(b.build("norm"), named_scheme("int16x8"))
 
 

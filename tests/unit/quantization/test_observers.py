@@ -70,7 +70,7 @@ def test_values_that_share_parameters_count_as_one(method: str) -> None:
 
 
 def test_missing_statistics_are_named() -> None:
+    kept = ValueStatistics()
+    kept.minmax.update(BATCHES[0])
     with pytest.raises(ValueError, match="that mse needs were not kept"):
-        kept = ValueStatistics()
-        kept.minmax.update(BATCHES[0])
         RangeRule("mse").range_of([kept], ActivationScheme())

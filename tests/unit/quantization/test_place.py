@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -206,7 +208,7 @@ def test_gather_from_a_constant_table() -> None:
     ],
 )
 def test_float_ops_give_their_reason(
-    op_type: str, attributes: dict[str, float], reason: str
+    op_type: str, attributes: dict[str, Any], reason: str
 ) -> None:
     b = GraphBuilder()
     x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
@@ -268,8 +270,8 @@ def test_keep_float_by_pattern_takes_the_fused_activation_along() -> None:
 def test_pattern_that_matches_nothing_suggests_a_name() -> None:
     with pytest.raises(ConfigError, match=r"'conv_2' matches no node.*Did you mean 'conv2'"):
         place(residual_net(), QuantScheme(keep_float=("conv_2",)))
+    override = LayerOverride(pattern="block*", weight_bits=4)
     with pytest.raises(ConfigError, match="matches no node"):
-        override = LayerOverride(pattern="block*", weight_bits=4)
         place(residual_net(), QuantScheme(overrides=(override,)))
 
 

@@ -3,18 +3,18 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.graph.reference import ReferenceSession
 from edgekit.graph.values import constant_array
 from edgekit.quantization.preparation import prepare
 from edgekit.quantization.preparation.divide_as_multiply import DivideAsMultiply
 from edgekit.quantization.preparation.plain_gemm import PlainGemm
 from tests.unit.quantization.graph_builder import GraphBuilder
+from tests.unit.quantization.graphs import run
 
 
 def _same(before: ir.Model, after: ir.Model, *shape: int) -> None:
     feeds = {"x": np.random.default_rng(0).standard_normal(shape).astype(np.float32)}
-    (expected,) = ReferenceSession(before).run(feeds).values()
-    (result,) = ReferenceSession(after).run(feeds).values()
+    (expected,) = run(before, feeds).values()
+    (result,) = run(after, feeds).values()
     np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
 
 

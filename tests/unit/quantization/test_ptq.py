@@ -10,11 +10,10 @@ from pydantic import ValidationError
 
 from edgekit.core.quant import QuantScheme, named_scheme
 from edgekit.errors import ConfigError, InputError
-from edgekit.graph.reference import ReferenceSession
 from edgekit.graph.values import Array
 from edgekit.quantization.ptq import PtqOptions, PtqResult, quantize_ptq
 from tests.unit.quantization.graph_builder import GraphBuilder
-from tests.unit.quantization.graphs import batches, residual_net
+from tests.unit.quantization.graphs import batches, residual_net, run
 
 INT8 = named_scheme("int8")
 
@@ -44,33 +43,29 @@ def test_result_runs_and_is_near_the_float_graph() -> None:
     model = residual_net()
     result = quantize_ptq(model, _feeds, INT8, PtqOptions(method="mse"))
     feeds = next(batches(1, 16, seed=9))
-    expected = ReferenceSession(model).run(feeds)["fc"]
-    with ReferenceSession(result.model, optimization="disabled") as session:
-        found = session.run(feeds)["fc"]
+    expected = run(model, feeds)["fc"]
+    found = run(result.model, feeds)["fc"]
     assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)
     assert result.placement.float_reasons == ()
 
 
 def test_data_is_held_out_only_to_choose() -> None:
-    seen: list[int] = []
+    def minmax_of(batch_numbers: list[int]) -> PtqResult:
+        chosen = [batch for index, batch in enumerate(batches(8, 8)) if index in batch_numbers]
+        options = PtqOptions(method="minmax")
+        return quantize_ptq(residual_net(), lambda: iter(chosen), INT8, options)
 
-    def feeds() -> Iterator[dict[str, Array]]:
-        for index, batch in enumerate(batches(8, 8)):
-            seen.append(index)
-            yield batch
+    calls: list[ir.Model] = []
 
-    whole = quantize_ptq(residual_net(), feeds, INT8, PtqOptions(method="minmax"))
-    auto = quantize_ptq(residual_net(), feeds, INT8)
-    assert len(whole.table) == 1
-    # Batches 3 and 7 did not fit when there was a choice.
-    left = [index for index in range(8) if index % 4 != 3]
-    some = [batch for index, batch in enumerate(batches(8, 8)) if index in left]
-    part = quantize_ptq(residual_net(), lambda: iter(some), INT8, PtqOptions(method="minmax"))
-    minmax = {row.name: row for row in auto.table}["minmax"]
-    assert minmax.sqnr_db != whole.table[0].sqnr_db
-    if _chosen(auto) == "minmax":
-        assert auto.parameters.groups == part.parameters.groups
-    assert seen
+    def first_is_best(model: ir.Model) -> float:
+        calls.append(model)
+        return 1.0 if len(calls) == 1 else 0.0
+
+    auto = quantize_ptq(residual_net(), _feeds, INT8, metric=first_is_best)
+    assert _chosen(auto) == "minmax"
+    # Batches 3 and 7 did not fit when there was a choice to make.
+    assert auto.parameters.groups == minmax_of([0, 1, 2, 4, 5, 6]).parameters.groups
+    assert auto.parameters.groups != minmax_of(list(range(8))).parameters.groups
 
 
 def test_metric_decides_where_it_is_given() -> None:
@@ -127,8 +122,7 @@ def test_max_drop_leaves_only_the_layer_that_costs_accuracy(fallback: str) -> No
     assert any("1 layers stay in" in note.text for note in result.notes)
     kept = {"float": ("conv2",), "int16": ()}[fallback]
     assert tuple(name for name, _ in result.placement.float_reasons) == kept
-    with ReferenceSession(result.model) as session:
-        session.run(next(batches()))
+    run(result.model, next(batches()))
 
 
 def _reads_eight_bits(model: ir.Model, name: str) -> bool:

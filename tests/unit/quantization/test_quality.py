@@ -49,7 +49,9 @@ def test_empty_data() -> None:
 
 
 def test_graph_against_itself() -> None:
-    assert measure_sqnr(residual_net(), [residual_net()], batches()) == [SQNR_LIMIT]
+    # The two sessions optimize differently, so they differ by float32 rounding.
+    (ratio,) = measure_sqnr(residual_net(), [residual_net()], batches())
+    assert ratio > 120
 
 
 def _split(count: int, every: int) -> HeldOutSplit:
