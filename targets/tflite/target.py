@@ -97,7 +97,9 @@ class TFLiteTarget:
             "precision": config.precision,
             "source_digest": source.digest,
         }
-        data = embed_metadata(lowered.data, metadata, lowered.signature, provenance)
+        data = embed_metadata(
+            lowered.data, metadata, lowered.signature, provenance, lowered.tensors
+        )
         path = workdir / f"{file_stem(metadata.name)}-{config.precision}{INFO.suffix}"
         write_beside(path, data)
         try:
