@@ -127,7 +127,7 @@ def test_resnet20_predicts_every_cifar10_image_alike(tmp_path: Path) -> None:
     module = build_module(source).eval()
     load_weights(module, weights)
 
-    dataset = open_dataset(DataSpec(set="cifar10", root=images.parent, split="test"))
+    dataset = open_dataset(DataSpec(set="cifar10", root=images.parent.parent, split="test"))
     assert len(dataset) == 4800
     (spec,) = reference.signature.inputs
     correct = {"torch": 0, "onnxruntime": 0, "tflite": 0}
