@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "build_plan"]
 
-_NO_DATA = "The project names no data set (section [data], option --data)."
+_NO_DATA = "No data set is named (section [data], option --data)."
 _NO_MODULE = (".onnx", ".pt2")
 _ZOOS = ("timm:", "torchvision:")
 
