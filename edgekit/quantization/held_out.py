@@ -11,6 +11,7 @@ class HeldOutSplit:
     """Every n-th batch judges, the others fit; with fewer than n batches all do both.
 
     Attributes:
+        every: The n above; 0 lets all batches do both.
         batches: Number of batches; 0 before the first pass.
     """
 
@@ -22,25 +23,25 @@ class HeldOutSplit:
             every: The n above, at least 2; 0 lets all batches do both.
         """
         self._feeds = feeds
-        self._every = every
+        self.every = every
         self.batches = 0
 
     @property
     def divided(self) -> bool:
         """Whether some batches judge that did not fit; known after the first pass."""
-        return 0 < self._every <= self.batches
+        return 0 < self.every <= self.batches
 
     def fitting(self) -> Iterator[Feeds]:
         """A pass over the batches that fit."""
         count = 0
         for index, batch in enumerate(self._feeds()):
             count = index + 1
-            if not self._every or index % self._every != self._every - 1:
+            if not self.every or index % self.every != self.every - 1:
                 yield batch
         self.batches = max(self.batches, count)
 
     def judging(self) -> Iterator[Feeds]:
         """A pass over the batches that judge; `fitting` must have been gone through."""
         for index, batch in enumerate(self._feeds()):
-            if not self.divided or index % self._every == self._every - 1:
+            if not self.divided or index % self.every == self.every - 1:
                 yield batch

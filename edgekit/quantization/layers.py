@@ -18,8 +18,7 @@ def place_layer(
         unit: Any unit.
         scheme: What is asked for.
         constraints: Which layers have kernels for blockwise weights.
-        input_group: Group of the layer's input; empty when activations stay float, and then
-            the bias stays float, too.
+        input_group: Group of the layer's input; empty when activations stay float.
 
     Returns:
         None for a unit without constant weights; and a note where something else than the
@@ -36,7 +35,7 @@ def place_layer(
             scheme = WeightScheme(bits=8, granularity="per-channel")
             note = Note(where=unit.name, text=f"8-bit weights per channel: {refusal}")
     bias = None
-    if input_group and unit.bias is not None:
+    if unit.bias is not None:
         reader = unit.bias_add or unit.node
         index = reader.inputs.index(unit.bias)
         bias = BiasPlacement(unit.bias.name or "", Reader(reader.name or "", index))

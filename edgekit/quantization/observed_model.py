@@ -48,7 +48,7 @@ class ObservedModel:
         Raises:
             InputError: If a feed does not fit the model's inputs.
         """
-        check_feeds(self._session.signature, feeds)
+        check_feeds(self._session.signature.inputs, feeds)
         for part in self._parts(feeds):
             results = {**part, **self._session.run(part)}
             yield {name: results[name] for name in self._names}

@@ -188,7 +188,7 @@ def layer_parameters(
         known: Weights that are quantized already.
     """
     bias, input_scale = None, 0.0
-    if layer.bias is not None:
+    if layer.bias is not None and layer.input_group:
         bias = constant_of(model, layer.bias.value).astype(np.float64).reshape(-1)
         input_scale = groups[layer.input_group].scale
     weight = known

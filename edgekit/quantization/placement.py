@@ -90,8 +90,9 @@ class LayerPlacement:
         weight: Initializer of the weights, read as input 1.
         axis: Axis of the weights that counts output channels.
         scheme: Bits and granularity.
-        bias: Bias that becomes 32-bit integers; None when there is none or it stays float.
-        input_group: Group of the layer's input; empty when activations stay float.
+        bias: Its bias; None when there is none.
+        input_group: Group of the layer's input; empty when activations stay float, and then
+            the bias stays float, too.
         repeats: How often the channel scales repeat along the bias (groups of ConvTranspose).
     """
 

@@ -143,6 +143,7 @@ def quantize_ptq(
     if options.max_drop is not None and metric is None:
         raise ConfigError("max_drop needs labelled data to measure accuracy on; none was given")
     first = place(model, scheme, constraints)
+    chooses = scheme.activations is not None and _chooses(options)
     if first.already_quantized or (scheme.activations is None and scheme.weights is None):
         notes = first.notes or (
             Note(text=f"Scheme {scheme.name!r} leaves the graph float; the target stores it so"),
@@ -155,7 +156,7 @@ def quantize_ptq(
         constraints=constraints or QuantConstraints(),
         metric=metric,
         progress=progress or SilentProgress(),
-        split=HeldOutSplit(calibration, options.hold_out_every if _chooses(options) else 0),
+        split=HeldOutSplit(calibration, options.hold_out_every if chooses else 0),
     )
     return work.run(model)
 
@@ -362,7 +363,7 @@ class _Ptq:
         notes += placement.notes
         if not placement.layers and not placement.integer_units:
             notes.append(Note(level="warning", text="Nothing in the graph could be quantized"))
-        if _chooses(self.options) and not self.split.divided:
+        if self.split.every and not self.split.divided:
             text = "Too few calibration batches to hold one out; all were used to compare, too"
             notes.append(Note(level="warning", text=text))
         return notes
