@@ -129,10 +129,9 @@ class TwinContext:
         """One element of what a node gives."""
         return self.graph.call_function(operator.getitem, (node, index))
 
-    def call_module(self, path: str, *arguments: fx.Node | None) -> fx.Node:
+    def call_module(self, path: str, *arguments: Any) -> fx.Node:
         """A call of a module of the root."""
-        # fx warns about modules that the root of the graph does not have; it gets them later.
-        return self.graph.create_node("call_module", path, tuple(arguments))
+        return self.graph.create_node("call_module", path, arguments)
 
     def weight(self, node: ir.Node, index: int) -> Weight | None:
         """The constant behind an input; None when it is left out or computed."""

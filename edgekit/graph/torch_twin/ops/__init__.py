@@ -11,6 +11,7 @@ from edgekit.graph.torch_twin.ops import (
     padding as padding,
     pooling as pooling,
     quantization as quantization,
+    recurrent as recurrent,
     reduction as reduction,
     resize as resize,
     shape as shape,
