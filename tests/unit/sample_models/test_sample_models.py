@@ -83,10 +83,9 @@ def test_attention_written_out_is_that_of_torch() -> None:
     ours = Attention(16, 4).eval()
     theirs = nn.MultiheadAttention(16, 4, batch_first=True).eval()
     with torch.no_grad():
-        weights = [part.weight for part in (ours.query, ours.key, ours.value)]
-        biases = [part.bias for part in (ours.query, ours.key, ours.value)]
-        theirs.in_proj_weight.copy_(torch.cat(weights))
-        theirs.in_proj_bias.copy_(torch.cat(biases))
+        parts = (ours.query, ours.key, ours.value)
+        theirs.in_proj_weight.copy_(torch.cat([part.weight.detach() for part in parts]))
+        theirs.in_proj_bias.copy_(torch.cat([part.bias.detach() for part in parts]))
         theirs.out_proj.weight.copy_(ours.project.weight)
         theirs.out_proj.bias.copy_(ours.project.bias)
         x = torch.from_numpy(random(2, 7, 16))
@@ -108,7 +107,7 @@ def test_digits_resnet_learns_in_seconds() -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     for _ in range(25):
         optimizer.zero_grad()
-        functional.cross_entropy(module(images), labels).backward()
+        torch.autograd.backward(functional.cross_entropy(module(images), labels))
         optimizer.step()
     with torch.no_grad():
         right = (module.eval()(images).argmax(1) == labels).float().mean()
