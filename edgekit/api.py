@@ -19,7 +19,14 @@ from edgekit.core.run_summary import ArtifactSummary, RunSummary
 from edgekit.core.target import BenchConfig, Precision
 from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
-from edgekit.pipeline.project import BenchmarkSection, ModelSection, ProjectConfig, TargetSection
+from edgekit.pipeline.project import (
+    BenchmarkSection,
+    ModelSection,
+    ProjectConfig,
+    QuantizeSection,
+    TargetSection,
+)
+from edgekit.quantization.options import QuantizeOptions
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +63,12 @@ class ConvertOptions(FrozenModel):
         "range; 1e-4 for float32 and 2e-2 for float16 by default.",
     )
     data: DataSpec | None = Field(None, description="Data set to measure accuracy on.")
+    calibration: DataSpec | None = Field(
+        None, description="Data set that int8 ranges are calibrated with."
+    )
+    quantize: QuantizeOptions = Field(
+        default_factory=QuantizeOptions, description="How int8 artifacts are quantized."
+    )
     bench: BenchConfig | None = Field(
         default_factory=BenchConfig, description="How latency is measured; None leaves it out."
     )
@@ -168,6 +181,9 @@ def conversion_project(
             model=ModelSection(source=source, name=options.name, **fields),
             data=options.data,
             targets=sections,
+            quantize=QuantizeSection(
+                calibration=options.calibration, **options.quantize.model_dump()
+            ),
             benchmark=benchmark,
         )
     except ValidationError as error:

@@ -157,6 +157,7 @@ class ConstantStore:
             self._bind_quantizer(bias, path)
             self._use(path, *_nodes_of(node))
         return self._bias_quantizers[bias.value]
+
     def group_quantizer(self, node: ir.Node, parameters: Affine, name: str) -> str:
         """Path of the quantizer that a Q or DQ node shares with its group."""
         key = (self.groups.group_of(node), *parameters.key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgekit.core.exactness import ExactnessReport
 from edgekit.core.target import RuntimeConfig
 from edgekit.errors import InputError
 from edgekit.graph.io import load_onnx, signature_of
 from edgekit.graph.reference import ReferenceSession
 from edgekit.measure.feeds import random_feeds
 from edgekit.targets.tflite.exactness.parameters import compare_parameters
-from edgekit.targets.tflite.exactness.report import ExactnessReport
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, read_stored_model
 from edgekit.targets.tflite.exactness.teacher_forcing import (
     forced_differences,
@@ -33,7 +33,7 @@ _SCORES_RANK = 2
 
 
 def compare_with_graph(
-    artifact: Path, qdq: Path, samples: Sequence[dict[str, Array]] = ()
+    artifact: Path, qdq: Path, samples: Sequence[Mapping[str, Array]] = ()
 ) -> ExactnessReport:
     """Compares integers, scales and zero points, every operator, and the outputs.
 
@@ -85,7 +85,7 @@ def _float_operators(model: StoredModel) -> tuple[str, ...]:
 
 
 def _agreement(
-    artifact: Path, graph: ir.Model, qdq: Path, feeds: Sequence[dict[str, Array]]
+    artifact: Path, graph: ir.Model, qdq: Path, feeds: Sequence[Mapping[str, Array]]
 ) -> float:
     """Share of samples with the same best class, or without classes equal within one step."""
     reference = ReferenceSession(qdq)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgekit.targets.tflite.exactness.report import TensorMismatch
+from edgekit.core.exactness import TensorMismatch
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, StoredTensor
 from edgekit.targets.tflite.lowering.node_view import int_attribute
 from edgekit.targets.tflite.lowering.quantization import (

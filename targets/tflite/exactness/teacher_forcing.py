@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from ai_edge_litert.interpreter import Interpreter
 
-from edgekit.targets.tflite.exactness.report import ForcedDifference
+from edgekit.core.exactness import ForcedDifference
 from edgekit.targets.tflite.exactness.stored_model import StoredModel
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 

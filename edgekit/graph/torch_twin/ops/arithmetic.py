@@ -40,13 +40,13 @@ _VARIADIC: dict[str, Elementwise] = {
 
 @twin_op(*_UNARY)
 def build_unary(context: TwinContext, node: ir.Node) -> Built:
-    """torch has the same function."""
+    """Torch has the same function."""
     return context.call(_UNARY[node.op_type], context.tensor(node, 0))
 
 
 @twin_op(*_BINARY)
 def build_binary(context: TwinContext, node: ir.Node) -> Built:
-    """torch has the same function, and broadcasts alike."""
+    """Torch has the same function, and broadcasts alike."""
     function = _BINARY[node.op_type]
     return context.call(function, context.tensor(node, 0), context.tensor(node, 1))
 

@@ -121,9 +121,7 @@ def build_conv_transpose(context: TwinContext, node: ir.Node) -> Built:
     padding = begin if fits else (0,) * geometry.rank
     small = all(
         more < max(stride, dilation)
-        for more, stride, dilation in zip(
-            extra, geometry.strides, geometry.dilations, strict=True
-        )
+        for more, stride, dilation in zip(extra, geometry.strides, geometry.dilations, strict=True)
     )
     if not small:
         raise Refusal(
@@ -203,4 +201,3 @@ def _spatial_sizes(node: ir.Node, rank: int) -> tuple[int, ...]:
 
 def _negative(sizes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(-size for size in sizes)
-

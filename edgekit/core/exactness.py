@@ -1,4 +1,4 @@
-"""What the comparison of a .tflite file with its QDQ graph finds."""
+"""What the comparison of a quantized artifact with its QDQ graph finds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class TensorMismatch(FrozenModel):
     """One tensor whose integers or parameters differ from the graph's.
 
     Attributes:
-        tensor: Name in the .tflite file.
+        tensor: Name in the artifact.
         value: Name in the QDQ graph.
         what: ``"integers"``, ``"scale"``, ``"zero point"``, ``"type"`` or ``"missing"``.
         detail: Both sides, or how many elements differ.
@@ -25,7 +25,7 @@ class ForcedDifference(FrozenModel):
     """Error of one operator that was given the graph's own integers as inputs.
 
     Attributes:
-        tensor: Output in the .tflite file.
+        tensor: Output in the artifact.
         operators: Operators between the given inputs and that output.
         lsb: Largest difference, in steps of the output's scale.
         share: Share of the elements that differ.
@@ -38,7 +38,7 @@ class ForcedDifference(FrozenModel):
 
 
 class ExactnessReport(FrozenModel):
-    """Comparison of a .tflite file with its QDQ graph.
+    """Comparison of a quantized artifact with its QDQ graph.
 
     Attributes:
         compared_tensors: Weights, biases and activations whose parameters were compared.
