@@ -18,11 +18,15 @@ from edgekit.graph.passes.fuse_gelu import FuseGelu
 from edgekit.graph.passes.fuse_gemm import FuseGemm
 from edgekit.graph.passes.fuse_hard_activations import FuseHardActivations
 from edgekit.graph.passes.fuse_layer_norm import FuseLayerNorm
+from edgekit.graph.passes.fuse_pad import FusePad
 from edgekit.graph.passes.graph_pass import GraphPass
 from edgekit.graph.passes.infer_shapes import InferShapes
+from edgekit.graph.passes.inline_constant_if import InlineConstantIf
 from edgekit.graph.passes.inline_functions import InlineFunctions
 from edgekit.graph.passes.lift_constants import LiftConstants
+from edgekit.graph.passes.merge_layout_chains import MergeLayoutChains
 from edgekit.graph.passes.merge_parallel_convs import MergeParallelConvs
+from edgekit.graph.passes.merge_slices import MergeSlices
 from edgekit.graph.passes.normalize_clip import NormalizeClip
 from edgekit.graph.passes.normalize_pooling import NormalizePooling
 from edgekit.graph.passes.remove_dead import RemoveDead
@@ -43,6 +47,11 @@ PASSES: tuple[type[GraphPass], ...] = (
     FoldConstants,
     InferShapes,
     FoldConstants,
+    # Conditions are constant now; the branch may hold constants and shapes of its own.
+    InlineConstantIf,
+    LiftConstants,
+    InferShapes,
+    FoldConstants,
     # A Dropout or Identity between two nodes would hide them from the fusions.
     RemoveIdentities,
     RemoveDead,
@@ -61,6 +70,10 @@ PASSES: tuple[type[GraphPass], ...] = (
     FuseConvAffine,
     NormalizePooling,
     SimplifySoftmax,
+    # After the fusions above, whose patterns hold such nodes.
+    FusePad,
+    MergeSlices,
+    MergeLayoutChains,
     # New nodes have no shapes yet; fused constants leave unused ones behind.
     InferShapes,
     RemoveIdentities,
