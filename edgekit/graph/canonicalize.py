@@ -33,6 +33,7 @@ from edgekit.graph.passes.remove_dead import RemoveDead
 from edgekit.graph.passes.remove_identities import RemoveIdentities
 from edgekit.graph.passes.simplify_softmax import SimplifySoftmax
 from edgekit.graph.passes.strip_metadata import StripMetadata
+from edgekit.graph.signature import BATCH, dims_of
 
 PASSES: tuple[type[GraphPass], ...] = (
     # The conversion of opsets does not look into functions.
@@ -120,6 +121,7 @@ def canonicalize(model: ir.Model, *, verify: bool = True) -> CanonicalizeResult:
         if modified and check is not None:
             _verify(check, working, pass_type)
     working.ir_version = CANONICAL_IR_VERSION
+    notes += _open_shapes(working)
     if check is not None:
         notes.append(
             Note(
@@ -128,6 +130,22 @@ def canonicalize(model: ir.Model, *, verify: bool = True) -> CanonicalizeResult:
             )
         )
     return CanonicalizeResult(working, tuple(dict.fromkeys(notes)))
+
+
+def _open_shapes(model: ir.Model) -> list[Note]:
+    """A note on values whose shape depends on data: most targets refuse them."""
+    found = [
+        value.name or ""
+        for node in model.graph
+        for value in node.outputs
+        if any(isinstance(dim, str) and dim != BATCH for dim in dims_of(value) or ("?",))
+        and (value.uses() or value.is_graph_output())
+    ]
+    if not found:
+        return []
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    text = f"The shape of {found[0]!r}{more} is known only when the model runs"
+    return [Note(level="warning", where=found[0], text=text)]
 
 
 def _verify(check: EquivalenceCheck, model: ir.Model, pass_type: type[GraphPass]) -> None:

@@ -106,6 +106,13 @@ def test_a_graph_that_onnx_runtime_cannot_run_is_unsupported() -> None:
         canonicalize(model)
 
 
+def test_shapes_that_depend_on_data_are_noted() -> None:
+    model = ir.from_proto(proto("(float[4] x) => (int64[1,n] y) { z = NonZero (x) y = Neg (z) }"))
+    result = canonicalize(model)
+    (note,) = [note for note in result.notes if note.level == "warning"]
+    assert note.text == "The shape of 'z' and 1 more is known only when the model runs"
+
+
 def test_functions_are_inlined() -> None:
     model = ir.from_proto(
         onnx.parser.parse_model(
