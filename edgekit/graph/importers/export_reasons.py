@@ -54,6 +54,9 @@ def tracing_reason(error: Exception) -> str:
             "forward branches on a value that is known only when it runs; "
             "use torch.where or torch.cond instead of if or while"
         )
+    fixed = re.search(r"specialized it to be a constant \((\d+)\)", text)
+    if fixed:
+        reason = f"forward fixes the batch at {fixed[1]}; import it without a dynamic batch"
     call = re.search(r'following call raised this error:\s+File "([^"]+)", line (\d+)', text)
     return f"{reason} (at {call[1]}:{call[2]})" if call else reason
 
