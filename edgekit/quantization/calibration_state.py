@@ -61,10 +61,10 @@ def load_state(path: Path) -> tuple[SavedState, dict[str, npt.NDArray[Any]]]:
         InputError: If the file is damaged or holds something else.
     """
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as stream, np.load(stream) as archive:
             arrays = {name: archive[name] for name in archive.files}
         saved = SavedState(**json.loads(arrays.pop(_HEADER).tobytes()))
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} holds no calibration statistics ({type(error).__name__}). "
             "Delete it or name another file"

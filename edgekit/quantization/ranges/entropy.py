@@ -16,6 +16,8 @@ from edgekit.quantization.parameters import ValueRange
 
 _SHRINKS = np.linspace(1.0, 0.1, 91)
 
+_SMOOTHING = 1e-4
+
 type Counts = npt.NDArray[np.float64]
 
 
@@ -45,11 +47,12 @@ def divergence(
     candidate: ValueRange,
     scheme: ActivationScheme,
 ) -> float:
-    """``KL(P || Q)`` in nats, infinite where Q has no mass.
+    """``KL(P || Q)`` in nats; infinite when no element lies inside the range.
 
     P are the elements, those outside the range moved to its outermost bins. Q are the
     elements inside alone, the mass of each integer spread evenly over the bins that it
-    covers and that P occupies.
+    covers and that P occupies; a ten-thousandth of it is spread over all these bins, so that
+    a few elements moved into an empty bin do not make the divergence infinite.
     """
     affine = affine_parameters(candidate.low, candidate.high, scheme)
     low, high = affine.bounds
@@ -71,7 +74,5 @@ def divergence(
     if spread.sum() == 0:
         return float("inf")
     p = reference[occupied] / reference.sum()
-    q = spread[occupied] / spread.sum()
-    if (q == 0).any():
-        return float("inf")
+    q = (1 - _SMOOTHING) * spread[occupied] / spread.sum() + _SMOOTHING / len(p)
     return float(np.sum(p * np.log(p / q)))
