@@ -108,7 +108,7 @@ def _parameters(
             for value in (*inputs, *node.outputs):
                 if value in parent and node.outputs[0] in parent:
                     parent[root(value)] = root(node.outputs[0])
-    low = {value: 0.0 for value in values}
+    low = dict.fromkeys(values, 0.0)
     high = dict(low)
     for value in values:
         least, most = ranges[value.name or ""]
@@ -120,18 +120,16 @@ def _parameters(
         scale = np.float32(max(high[top] - low[top], 1e-3) / 255)
         found[value] = scale, int(np.clip(np.rint(-128 - low[top] / scale), -128, 127))
     for value in values:
-        node = value.producer()
-        if node is not None and node.op_type in _FIXED:
+        producer = value.producer()
+        if producer is not None and producer.op_type in _FIXED:
             for other in values:
                 if root(other) is root(value):
-                    scale, zero = _FIXED[node.op_type]
-                    found[other] = np.float32(scale), zero
+                    step, zero = _FIXED[producer.op_type]
+                    found[other] = np.float32(step), zero
     return found
 
 
-def _quantize_value(
-    graph: ir.Graph, value: ir.Value, parameters: tuple[np.float32, int]
-) -> None:
+def _quantize_value(graph: ir.Graph, value: ir.Value, parameters: tuple[np.float32, int]) -> None:
     name, shape = value.name or "", value.shape
     readers = [(use.node, use.idx) for use in value.uses()]
     scale = add_initializer(graph, f"{name}/scale", np.array(parameters[0], np.float32))
@@ -165,7 +163,9 @@ def _quantize_constants(
     if node.op_type in _LAYERS and weights is not None and weights.ndim >= 2:
         axis = _weight_axis(node)
         others = tuple(dim for dim in range(weights.ndim) if dim != axis)
-        scale = np.maximum(np.abs(weights).max(axis=others), 1e-6).astype(np.float32) / np.float32(127)
+        scale = np.maximum(np.abs(weights).max(axis=others), 1e-6).astype(np.float32) / np.float32(
+            127
+        )
         shape = [-1 if dim == axis else 1 for dim in range(weights.ndim)]
         integers = np.clip(np.rint(weights / scale.reshape(shape)), -127, 127).astype(np.int8)
         _dequantize_input(graph, node, 1, integers, scale, axis)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -96,9 +95,7 @@ class TwinContext:
         """Input ``index`` when it is a constant that is not quantized."""
         return constant_array(input_at(node, index))
 
-    def numbers(
-        self, node: ir.Node, index: int
-    ) -> tuple[int | float, ...] | fx.Node | None:
+    def numbers(self, node: ir.Node, index: int) -> tuple[int | float, ...] | fx.Node | None:
         """Elements of a constant input; its torch node where it is computed; None if absent."""
         array = self.array(node, index)
         return self.optional(node, index) if array is None else tuple(array.reshape(-1).tolist())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from edgekit.graph.values import Array, input_at, int_attribute, string_attribut
 _GATES: dict[str, tuple[int, ...]] = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """For each of torch's gates (ifgo, rzn) its place among ONNX's (iofc, zrh)."""
 _ACTIVATIONS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
-_LAYERS: dict[str, type[nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
+_LAYERS: dict[str, Callable[..., nn.Module]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,9 @@ def build_recurrent(context: TwinContext, node: ir.Node) -> Built:
         x = context.call(torch.transpose, x, 0, 1)
     if cell.reverse:
         x = context.call(torch.flip, x, (0,))
-    states = [_state(context, node, index, cell) for index in (5, 6)[: 2 if cell.op == "LSTM" else 1]]
+    states = [
+        _state(context, node, index, cell) for index in (5, 6)[: 2 if cell.op == "LSTM" else 1]
+    ]
     result = None if cell.reset_first else _layer(context, node, cell, x, states)
     if result is None:
         function = reset_first_gru if cell.reset_first else recurrent
@@ -128,7 +130,9 @@ def _layer(
         present, layouts, (("weight_ih",), ("weight_hh",), ("bias_ih", "bias_hh")), strict=False
     ):
         names = [
-            f"{stem}_l0{suffix}" for suffix in ("", "_reverse")[: cell.directions] for stem in stems
+            f"{stem}_l0{suffix}"
+            for suffix in ("", "_reverse")[: cell.directions]
+            for stem in stems
         ]
         paths = tuple(f"{name}.{item}" for item in names)
         parameters = context.constants.leaf_parameters(weight, layout, paths)
@@ -138,9 +142,7 @@ def _layer(
     given = next((state for state in states if state is not None), None)
     if given is None:
         return context.call_module(name, x)
-    full = [
-        context.call(torch.zeros_like, given) if state is None else state for state in states
-    ]
+    full = [context.call(torch.zeros_like, given) if state is None else state for state in states]
     return context.call_module(name, x, tuple(full) if cell.op == "LSTM" else full[0])
 
 
@@ -192,7 +194,9 @@ def recurrent(
     if op == "LSTM":
         output, h, c = torch.lstm(x, full, flat, bias, 1, 0.0, False, both, False)
         return output, (h, c)
-    function = torch.gru if op == "GRU" else torch.rnn_relu if nonlinearity == "relu" else torch.rnn_tanh
+    function = (
+        torch.gru if op == "GRU" else torch.rnn_relu if nonlinearity == "relu" else torch.rnn_tanh
+    )
     return function(x, full[0], flat, bias, 1, 0.0, False, both, False)
 
 
@@ -236,7 +240,7 @@ def _scan(steps: Tensor, state: Tensor, weights: tuple[Tensor, Tensor, Tensor]) 
 def onnx_outputs(
     result: Any, directions: int, reverse: bool, batch_first: bool, has_cell: bool
 ) -> tuple[Tensor, ...]:
-    """torch's outputs as ONNX's Y, Y_h and, for an LSTM, Y_c."""
+    """Torch's outputs as ONNX's Y, Y_h and, for an LSTM, Y_c."""
     sequence, last = result
     states = tuple(last) if has_cell else (last,)
     steps, batch, _ = sequence.shape

@@ -166,7 +166,9 @@ def _targets(
     """Scale and output size of each axis."""
     inputs = [x.shape[axis] for axis in axes]
     if scales:
-        return scales, [int(np.floor(size * scale)) for size, scale in zip(inputs, scales, strict=True)]
+        return scales, [
+            int(np.floor(size * scale)) for size, scale in zip(inputs, scales, strict=True)
+        ]
     wanted = [int(size) for size in sizes]
     if policy == "stretch":
         return [after / before for after, before in zip(wanted, inputs, strict=True)], wanted
@@ -187,7 +189,11 @@ def _coordinates(
     if mode == "asymmetric":
         found = places / step
     elif mode == "align_corners":
-        found = np.zeros(1, np.float32) if length == 1 else places * np.float32(size - 1) / (length - 1)
+        found = (
+            np.zeros(1, np.float32)
+            if length == 1
+            else places * np.float32(size - 1) / (length - 1)
+        )
     elif mode == "pytorch_half_pixel":
         found = (places + half) / step - half if length > 1 else np.zeros(1, np.float32)
     elif mode == "tf_crop_and_resize":
