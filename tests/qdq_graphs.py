@@ -120,12 +120,12 @@ def _parameters(
         scale = np.float32(max(high[top] - low[top], 1e-3) / 255)
         found[value] = scale, int(np.clip(np.rint(-128 - low[top] / scale), -128, 127))
     for value in values:
-        node = value.producer()
-        if node is not None and node.op_type in _FIXED:
+        producer = value.producer()
+        if producer is not None and producer.op_type in _FIXED:
             for other in values:
                 if root(other) is root(value):
-                    scale, zero = _FIXED[node.op_type]
-                    found[other] = np.float32(scale), zero
+                    step, zero = _FIXED[producer.op_type]
+                    found[other] = np.float32(step), zero
     return found
 
 

@@ -44,13 +44,12 @@ def fake_quantize(
         Like ``x``. The gradient with respect to ``x``, ``scale`` and ``zero_point`` is that
         of the module's docstring.
     """
-    result: Tensor
-    if axis is None:
-        result = _PerTensor.apply(x, scale, zero_point, low, high)
-    else:
+    function: Any = _PerTensor if axis is None else _PerChannel
+    if axis is not None:
         shape = [1] * x.ndim
         shape[axis] = -1
-        result = _PerChannel.apply(x, scale.reshape(shape), zero_point.reshape(shape), low, high)
+        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+    result: Tensor = function.apply(x, scale, zero_point, low, high)
     return result
 
 
@@ -127,7 +126,8 @@ def _rounded(x: Tensor, scale: Tensor, lowest: float, highest: float) -> Tensor:
     y = torch.empty_like(x, memory_format=torch.preserve_format)
     if x.device.type != "cpu" or x.numel() <= _CHUNK or not _is_dense(x):
         return _round_into(x, y, scale, lowest, highest)
-    for source, target in zip(_flat(x).split(_CHUNK), _flat(y).split(_CHUNK), strict=True):
+    parts = (torch.split(_flat(item), _CHUNK) for item in (x, y))
+    for source, target in zip(*parts, strict=True):
         _round_into(source, target, scale, lowest, highest)
     return y
 

@@ -79,7 +79,7 @@ def _tensor_at(twin: TorchTwin, path: str) -> Tensor:
     return tensor
 
 
-def _tensor_like(old: ir.TensorProtocol, array: Array) -> ir.Tensor:
+def _tensor_like(old: ir.TensorProtocol, array: Array) -> ir.TensorProtocol:
     """A tensor of the old one's name and type."""
     typed = np.array(array, dtype=old.dtype.numpy(), order="C")
     return ir.tensor(typed, dtype=old.dtype, name=old.name)
@@ -142,7 +142,7 @@ def _write_parameter(graph: ir.Graph, value: ir.Value, wishes: Iterable[_Wanted]
         # Somebody else reads it and expects it to stay.
         first = old.numpy()
     for wish in wishes:
-        array = np.broadcast_to(wish.array.reshape(-1), old.size).reshape(tuple(old.shape))
+        array = np.broadcast_to(wish.array.reshape(-1), old.size).reshape(old.numpy().shape)
         tensor = _tensor_like(old, array)
         if first is None:
             first = tensor.numpy()

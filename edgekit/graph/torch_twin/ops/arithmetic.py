@@ -156,9 +156,9 @@ def build_identity(context: TwinContext, node: ir.Node) -> Built:
     """The input itself; Dropout where the graph does not train."""
     if is_op(node, "Dropout"):
         training = context.array(node, 2)
-        if len(node.inputs) > 2 and node.inputs[2] is not None:
-            if training is None or bool(training.reshape(-1)[0]):
-                raise Refusal("Dropout in training mode", "training_mode false")
+        given = input_at(node, 2) is not None
+        if given and (training is None or bool(training.reshape(-1)[0])):
+            raise Refusal("Dropout in training mode", "training_mode false")
         x = context.tensor(node, 0)
         return x, context.call(torch.ones_like, x, dtype=torch.bool)
     return context.tensor(node, 0)
