@@ -23,7 +23,7 @@ def import_from_source(request: ImportRequest) -> ImportedModel:
     model, known, import_notes = _import(request)
     metadata = ModelMetadata(
         name=request.name or (known.name if known.name != "model" else _name_of(request.source)),
-        source=request.source,
+        source=known.source or _described(request.source),
         preprocessing=request.preprocessing or known.preprocessing,
         labels=request.labels or known.labels,
         author=known.author,
@@ -97,6 +97,11 @@ def _requests_for(model: ir.Model, request: ImportRequest) -> tuple[InputRequest
     if Path(request.source).suffix.lower() in {".onnx", ".pt2"}:
         return request.inputs
     return ()
+
+
+def _described(source: str) -> str:
+    """The source without its folder: artifacts are the same wherever a project lies."""
+    return source if source.startswith(_ZOO_PREFIXES) else Path(source).name
 
 
 def _name_of(source: str) -> str:
