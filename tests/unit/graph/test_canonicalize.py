@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
@@ -117,6 +118,14 @@ def test_a_graph_that_onnx_runtime_cannot_run_is_unsupported() -> None:
         proto("(float[2,2] x, int64[2] s) => (float[a,b] y) { y = Reshape (x, s) }")
     )
     with pytest.raises(UnsupportedError, match=r"ONNX Runtime .* cannot run the graph"):
+        canonicalize(model)
+
+
+def test_a_symbolic_batch_that_does_not_work_says_with_which_it_was_run() -> None:
+    model = graph(
+        "(float[N,3] x) => (float[N,3] y) { z = Reshape (x, s) y = Abs (z) }", s=np.array([1, 3])
+    )
+    with pytest.raises(UnsupportedError, match="was run with batch 2, since its batch is symbol"):
         canonicalize(model)
 
 

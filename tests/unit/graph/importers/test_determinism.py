@@ -26,7 +26,9 @@ write(Path(sys.argv[1]))
 def write(path: Path) -> None:
     """Imports ``models.py`` of the current folder, with its seeded random weights."""
     request = ImportRequest(
-        source="models.py:Small", inputs=(parse_input("image:1x3x8x8"),), dynamic_batch=True
+        source=str(Path("models.py").absolute()) + ":Small",
+        inputs=(parse_input("image:1x3x8x8"),),
+        dynamic_batch=True,
     )
     save_onnx(import_model(request).model, path)
 
