@@ -54,18 +54,12 @@ def _cases() -> tuple[Case, ...]:
             node.domain or node.op_type not in TWIN_OPS for node in graph.node
         ):
             continue
-        if not all(
-            value.type.HasField("tensor_type") for value in (*graph.input, *graph.output)
-        ):
+        if not all(value.type.HasField("tensor_type") for value in (*graph.input, *graph.output)):
             continue
         _raise_opset(proto)
         data = folder / "test_data_set_0"
-        inputs = tuple(
-            _tensor(data / f"input_{index}.pb") for index in range(len(graph.input))
-        )
-        outputs = tuple(
-            _tensor(data / f"output_{index}.pb") for index in range(len(graph.output))
-        )
+        inputs = tuple(_tensor(data / f"input_{index}.pb") for index in range(len(graph.input)))
+        outputs = tuple(_tensor(data / f"output_{index}.pb") for index in range(len(graph.output)))
         found.append(Case(folder.name, proto, inputs, outputs))
     return tuple(found)
 
@@ -135,7 +129,7 @@ def test_node_tests_are_right_or_refused(
         proto = _with_constants(case) if constants else case.proto
         try:
             verdicts[case.name] = _verdict(case, proto)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             verdicts[case.name] = f"wrong: {type(error).__name__}: {str(error)[:200]}"
     counts = collections.Counter(text.partition(":")[0] for text in verdicts.values())
     with capsys.disabled():
