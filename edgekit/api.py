@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
@@ -17,16 +16,21 @@ from edgekit.core.metadata import Preprocessing
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.progress import Progress
 from edgekit.core.run_summary import ArtifactSummary, RunSummary
-from edgekit.core.signature import DType
 from edgekit.core.target import BenchConfig, Precision
 from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
-from edgekit.pipeline.project import BenchmarkSection, ModelSection, ProjectConfig, TargetSection
+from edgekit.pipeline.project import (
+    BenchmarkSection,
+    ModelSection,
+    ProjectConfig,
+    QuantizeSection,
+    TargetSection,
+)
+from edgekit.quantization.options import QuantizeOptions
 
 if TYPE_CHECKING:
     import torch
 
-    from edgekit.graph.importers import InputRequest
     from edgekit.pipeline.run_result import RunResult
 
 __all__ = ["ConvertOptions", "ConvertResult", "conversion_project", "convert", "run_project"]
@@ -59,6 +63,12 @@ class ConvertOptions(FrozenModel):
         "range; 1e-4 for float32 and 2e-2 for float16 by default.",
     )
     data: DataSpec | None = Field(None, description="Data set to measure accuracy on.")
+    calibration: DataSpec | None = Field(
+        None, description="Data set that int8 ranges are calibrated with."
+    )
+    quantize: QuantizeOptions = Field(
+        default_factory=QuantizeOptions, description="How int8 artifacts are quantized."
+    )
     bench: BenchConfig | None = Field(
         default_factory=BenchConfig, description="How latency is measured; None leaves it out."
     )
@@ -171,6 +181,9 @@ def conversion_project(
             model=ModelSection(source=source, name=options.name, **fields),
             data=options.data,
             targets=sections,
+            quantize=QuantizeSection(
+                calibration=options.calibration, **options.quantize.model_dump()
+            ),
             benchmark=benchmark,
         )
     except ValidationError as error:
@@ -228,61 +241,20 @@ def _source(
                 "example_inputs belong to a torch module; give shapes in options.inputs instead."
             )
         return str(model)
+    from edgekit.graph.importers import parse_input
+    from edgekit.graph.importers.live_module import export_to_file, requests_of
+
     if example_inputs is None and not options.inputs:
         raise UsageError(
             "A torch module needs its input shapes: give example_inputs=(tensor, ...)."
         )
     name = options.name or type(model).__name__
     path = folder / f"{project_name(name)}.onnx"
-    _export_module(model, _input_requests(model, example_inputs, options), options, path)
+    inputs = tuple(parse_input(text) for text in options.inputs)
+    if not inputs and example_inputs is not None:
+        inputs = requests_of(model, example_inputs)
+    export_to_file(model, inputs, path, dynamic_batch=options.dynamic_batch)
     return str(path)
-
-
-def _export_module(
-    module: torch.nn.Module,
-    inputs: Sequence[InputRequest],
-    options: ConvertOptions,
-    path: Path,
-) -> None:
-    """Writes the module as ONNX; its weights and its training flags stay as they are."""
-    from edgekit.core.metadata import ModelMetadata
-    from edgekit.graph.importers.torch_export import export_module
-    from edgekit.graph.importers.weights import refuse_nan
-    from edgekit.graph.io import save_onnx
-    from edgekit.graph.metadata import write_metadata
-
-    where = type(module).__qualname__
-    refuse_nan(module, where)
-    training = [(part, part.training) for part in module.modules()]
-    try:
-        graph = export_module(module, inputs, dynamic_batch=options.dynamic_batch, where=where)
-    finally:
-        for part, flag in training:
-            part.training = flag
-    write_metadata(graph, ModelMetadata(name=path.stem, source=where))
-    save_onnx(graph, path)
-
-
-def _input_requests(
-    module: torch.nn.Module,
-    example_inputs: Sequence[torch.Tensor] | None,
-    options: ConvertOptions,
-) -> tuple[InputRequest, ...]:
-    """Names, shapes and dtypes: from the options, else from the examples and ``forward``."""
-    from edgekit.graph.importers import InputRequest, parse_input
-
-    if options.inputs or example_inputs is None:
-        return tuple(parse_input(text) for text in options.inputs)
-    parameters = inspect.signature(module.forward).parameters.values()
-    names = [item.name for item in parameters if item.kind is item.POSITIONAL_OR_KEYWORD]
-    names += [f"input_{index}" for index in range(len(names), len(example_inputs))]
-    requests = []
-    for name, tensor in zip(names, example_inputs, strict=False):
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        if dtype not in get_args(DType):
-            raise UsageError(f"Input {name!r} is of type {dtype}, which ONNX does not know.")
-        requests.append(InputRequest(name=name, shape=tuple(tensor.shape), dtype=dtype))
-    return tuple(requests)
 
 
 def _target_sections(

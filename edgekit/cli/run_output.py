@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from edgekit.pipeline.run_result import RunResult
 
 
+type _Missing = dict[tuple[str, str], list[str]]
+"""Artifacts without a figure, by what was to be measured and the reason."""
+
+
 def print_run(result: RunResult) -> None:
     """The table of figures, what was done, warnings, and where the files lie."""
     if result.summary is not None:
@@ -44,23 +48,34 @@ def _print_summary(summary: RunSummary) -> None:
         Column("p50 / p90 [ms]", "right"),
         Column("Difference", "right"),
     )
-    reasons: dict[str, None] = {}
-    rows = [_row(result, reasons) for result in summary.targets]
+    missing: _Missing = {}
+    rows = [_row(result, missing) for result in summary.targets]
     print_table(columns, rows)
     results().print()
     lines = [conditions(summary)]
     if any(not isinstance(result.difference, Unavailable) for result in summary.targets):
         lines.append("Difference: largest from ONNX Runtime, as a share of the output's range.")
-    for line in (*lines, *reasons):
+    for line in (*lines, *_reasons(missing, len(rows))):
         if line:
             results().print(line, markup=False)
 
 
-def _row(result: TargetResult, reasons: dict[str, None]) -> tuple[str, ...]:
-    """The figures of one artifact; why one is missing goes to ``reasons``."""
+def _reasons(missing: _Missing, artifacts: int) -> list[str]:
+    """One line for each reason, naming the artifacts unless it holds for all."""
+    return [
+        f"{what}: {reason}"
+        if len(names) == artifacts
+        else f"{what} of {', '.join(names)}: {reason}"
+        for (what, reason), names in missing.items()
+    ]
+
+
+def _row(result: TargetResult, unmeasured: _Missing) -> tuple[str, ...]:
+    """The figures of one artifact; why one is missing goes to ``unmeasured``."""
 
     def missing(what: str, answer: Unavailable) -> str:
-        reasons[f"{what} of {result.target} {result.precision}: {answer.reason}"] = None
+        names = unmeasured.setdefault((what, answer.reason), [])
+        names.append(f"{result.target} {result.precision}")
         return "not measured"
 
     artifact, accuracy, latency = result.artifact, result.accuracy, result.latency

@@ -78,6 +78,20 @@ def difference(name: str, reference: Array, candidate: Array) -> OutputDifferenc
     )
 
 
+def _run_as_asked(
+    session: ReferenceSession, feeds: dict[str, Array], inputs: Sequence[TensorSpec]
+) -> dict[str, Array]:
+    try:
+        return session.run(feeds)
+    except UnsupportedError as error:
+        if not any(isinstance(dim, str) for spec in inputs for dim in spec.shape):
+            raise
+        raise UnsupportedError(
+            f"{error}. It was run with batch {_DYNAMIC_BATCH}, since its batch is symbolic; "
+            "if it works for one batch only, import it with that batch"
+        ) from error
+
+
 class EquivalenceCheck:
     """Outputs of a model before any rewrite, with which every later form is compared.
 
@@ -100,7 +114,7 @@ class EquivalenceCheck:
             except UnsupportedError:
                 # Bytes may be indices into a table that is smaller than their range.
                 self._feeds = random_feeds(inputs, seed, _DYNAMIC_BATCH, small=True)
-                self._outputs = session.run(self._feeds)
+                self._outputs = _run_as_asked(session, self._feeds, inputs)
 
     def compare(self, model: ir.Model) -> tuple[OutputDifference, ...]:
         """Differences of ``model``'s outputs from the first ones, in output order.

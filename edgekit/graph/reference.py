@@ -112,12 +112,19 @@ class ReferenceSession:
         )
 
 
-def check_feeds(inputs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:
+def check_feeds(
+    signature: ModelSignature | Sequence[TensorSpec], feeds: Mapping[str, Array]
+) -> None:
     """Compares feeds with the inputs that a model has.
+
+    Args:
+        signature: The model's signature, or its inputs alone.
+        feeds: By input name.
 
     Raises:
         InputError: Naming what was expected and what was given.
     """
+    inputs = signature.inputs if isinstance(signature, ModelSignature) else signature
     expected = "; ".join(map(str, inputs))
     missing = [spec.name for spec in inputs if spec.name not in feeds]
     if missing:

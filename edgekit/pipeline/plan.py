@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "build_plan"]
 
-_NO_DATA = "The project names no data set (section [data], option --data)."
+_NO_DATA = "No data set is named (section [data], option --data)."
 _NO_MODULE = (".onnx", ".pt2")
 _ZOOS = ("timm:", "torchvision:")
 
@@ -71,6 +71,7 @@ class _Draft:
     missing: list[str] = field(default_factory=list)
     labels: tuple[str, ...] = ()
     training: Source | None = None
+    quantized: Source | None = None
     reference: Source | None = None
     reference_reason: str = ""
 
@@ -199,12 +200,37 @@ class _Draft:
             )
         for precision in section.precision:
             if precision in target.info.precisions:
-                self._add_artifact(target, precision, engine, section, model)
+                source = self._quantized(model) if precision == "int8" else model
+                if source is not None:
+                    self._add_artifact(target, precision, engine, section, source)
             else:
                 self.problems.append(
                     f"targets.{name}.precision: {precision} is not offered; "
                     f"accepted: {', '.join(target.info.precisions)}"
                 )
+
+    def _quantized(self, model: Source) -> Source | None:
+        """The QDQ graph that all int8 targets are lowered from; planned once."""
+        if self.quantized is not None:
+            return self.quantized
+        section = self.project.quantize
+        data = section.calibration or self.project.data
+        if data is None:
+            self.problems.append(
+                "targets: int8 needs data to calibrate with; add a section [data] or "
+                "[quantize.calibration] (--calibrate)"
+            )
+            return None
+        from edgekit.stages.quantize import QuantizeConfig
+
+        if section.calibration is None:
+            # Never the samples that accuracy is measured on.
+            data = data.model_copy(update={"split": "train", "limit": None})
+        config = QuantizeConfig(calibration=data, options=section.quantize_options())
+        self.add("quantize", "quantize", config, model=model)
+        self.quantized = Source("quantize", "model")
+        self.outputs.append(PublishedOutput(f"{self.project.name}.qdq.onnx", self.quantized))
+        return self.quantized
 
     def _add_artifact(
         self,

@@ -11,11 +11,15 @@ from sklearn.datasets import load_digits
 from typer.testing import Result
 
 import edgekit
+from edgekit.cli import run_output
+from edgekit.core.metrics import AccuracyReport
 from edgekit.core.run_summary import RunSummary
 from edgekit.core.target import Inspection
 from edgekit.data.datasets import DataSpec, open_dataset
 
 type Call = Callable[..., Result]
+
+DEMO = Path(__file__).resolve().parents[2] / "sample_models" / "digits_resnet"
 
 
 def parsed(result: Result) -> dict[str, object]:
@@ -62,6 +66,7 @@ def test_convert_makes_checked_artifacts_and_a_report(
     for name in ("tflite", "onnxruntime", "float16", "not measured", "--no-bench"):
         assert name in result.stdout
     assert result.stdout.splitlines()[-1] == str(out / "report" / "report.html")
+    assert "Latency: Measuring is switched off" in result.stdout
     assert "Ran all" in result.stderr
 
 
@@ -125,6 +130,36 @@ def test_plan_prints_the_steps_and_runs_nothing(call: Call, models: Path, tmp_pa
     assert result.exit_code == 0, result.output
     assert "lower-tflite-float32" in result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["edgekit.toml"]
+
+
+def test_reasons_name_the_artifacts_unless_they_hold_for_all() -> None:
+    missing = {
+        ("Latency", "switched off"): ["tflite float32", "onnxruntime float32"],
+        ("Accuracy", "no runtime"): ["tflite float32"],
+    }
+    assert run_output._reasons(missing, 2) == [
+        "Latency: switched off",
+        "Accuracy of tflite float32: no runtime",
+    ]
+
+
+def test_the_demo_can_be_planned(call: Call) -> None:
+    result = call("run", DEMO / "edgekit.toml", "--plan")
+    assert result.exit_code == 0, result.output
+    for step in ("train", "lower-tflite-float16", "benchmark-onnxruntime-float32", "report"):
+        assert step in result.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_reaches_its_accuracy(call: Call, tmp_path: Path) -> None:
+    result = call("run", DEMO / "edgekit.toml", "-o", tmp_path / "out", "--store", tmp_path / "s")
+    assert result.exit_code == 0, result.output
+    summary = RunSummary.model_validate_json((tmp_path / "out/report/report.json").read_text())
+    assert len(summary.targets) == 3
+    for target in summary.targets:
+        assert isinstance(target.accuracy, AccuracyReport)
+        assert target.accuracy.top1.n == 500
+        assert target.accuracy.top1.value >= 0.98
 
 
 def test_inspect_counts_what_is_known_of_the_model(call: Call, models: Path) -> None:

@@ -92,7 +92,7 @@ def test_options_reach_the_summary(net: Net, tmp_path: Path) -> None:
     assert result.summary.metadata.preprocessing == Preprocessing(channels="gray")
     assert isinstance(result.summary.targets[0].latency, Unavailable)
     assert result.summary.reference_accuracy == Unavailable(
-        reason="The project names no data set (section [data], option --data)."
+        reason="No data set is named (section [data], option --data)."
     )
     with pytest.raises(KeyError, match="tflite float16"):
         result.artifact("tflite", "float16")

@@ -45,12 +45,13 @@ def _import(request: ImportRequest) -> tuple[ir.Model, ModelMetadata, tuple[Note
         from edgekit.graph.importers.timm_model import import_timm_model
 
         model, preprocessing = import_timm_model(request)
-        return model, ModelMetadata(preprocessing=preprocessing), ()
+        return model, ModelMetadata(preprocessing=_sized(preprocessing, request)), ()
     if source.startswith("torchvision:"):
         from edgekit.graph.importers.torchvision_model import import_torchvision_model
 
         model, preprocessing, labels = import_torchvision_model(request)
-        return model, ModelMetadata(preprocessing=preprocessing, labels=labels), ()
+        sized = _sized(preprocessing, request)
+        return model, ModelMetadata(preprocessing=sized, labels=labels), ()
     suffix = Path(source).suffix.lower()
     if suffix == ".onnx":
         from edgekit.graph.importers.onnx_file import import_onnx_file
@@ -67,6 +68,14 @@ def _import(request: ImportRequest) -> tuple[ir.Model, ModelMetadata, tuple[Note
 
         return import_torch_module(request), ModelMetadata(), ()
     raise UsageError(_unknown_source(source, suffix))
+
+
+def _sized(preprocessing: Preprocessing | None, request: ImportRequest) -> Preprocessing | None:
+    """The zoo's preprocessing at the image size that was asked for."""
+    shape = request.inputs[0].shape if request.inputs else ()
+    if preprocessing is None or len(shape) != 4:
+        return preprocessing
+    return preprocessing.model_copy(update={"size": (shape[2], shape[3])})
 
 
 def _unknown_source(source: str, suffix: str) -> str:

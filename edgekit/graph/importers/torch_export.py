@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from torch.utils import _pytree as pytree
 from edgekit.core.signature import TensorSpec
 from edgekit.errors import InputError, InternalError, UnsupportedError, VerificationError
 from edgekit.graph.equivalence import TOLERANCE, difference, random_feeds
+from edgekit.graph.importers.export_reasons import located, tracing_reason, translation_reason
 from edgekit.graph.importers.quiet import quiet
 from edgekit.graph.importers.request import InputRequest
 from edgekit.graph.passes.convert_opset import CANONICAL_OPSET
@@ -97,7 +97,7 @@ def export_program(program: torch.export.ExportedProgram, where: str) -> ir.Mode
             )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedError(
-            f"torch cannot export {where} to ONNX: {_translation_reason(error, program)}"
+            f"torch cannot export {where} to ONNX: {translation_reason(error, program)}"
         ) from error
     if exported is None:
         raise InternalError("torch.onnx.export gave no program")
@@ -114,7 +114,7 @@ def _export(
     except Exception as error:
         # torch.export raises its own kinds and whatever tracing user code raises.
         raise UnsupportedError(
-            f"torch.export cannot trace {where}: {_tracing_reason(error)}"
+            f"torch.export cannot trace {where}: {tracing_reason(error)}"
         ) from error
 
 
@@ -154,7 +154,7 @@ def _forward(
     except Exception as error:
         given = ", ".join(map(str, inputs))
         raise InputError(
-            f"forward of {where} fails for the inputs {given}: {_located(error)}. "
+            f"forward of {where} fails for the inputs {given}: {located(error)}. "
             "Check the shapes given with --input NAME:1x3x224x224"
         ) from error
     leaves, _ = pytree.tree_flatten_with_path(result)
@@ -290,57 +290,3 @@ def verify_export(
                 f"{found.relative:.1e} of its range (accepted: {TOLERANCE:.0e}); "
                 "the exporter translates an op wrongly, or forward is not deterministic"
             )
-
-
-def _translation_reason(error: BaseException, program: torch.export.ExportedProgram) -> str:
-    """Operator, node and source line out of the exporter's chain of exceptions."""
-    messages = []
-    cause: BaseException | None = error
-    while cause is not None:
-        messages.append(str(cause))
-        cause = cause.__cause__
-    text = "\n".join(messages)
-    operator = re.search(r"op='([^']+)', overload='([^']+)'", text)
-    node = re.search(r"translating node %?(\w+)", text)
-    parts = []
-    if operator:
-        parts.append(f"no ONNX form of operator {operator[1]}.{operator[2]}")
-    else:
-        parts.append(messages[-1].strip().split("\n", 1)[0])
-    if node:
-        parts.append(f"node {node[1]!r}{_source_line(program, node[1])}")
-    return ", ".join(parts)
-
-
-def _source_line(program: torch.export.ExportedProgram, name: str) -> str:
-    nodes = [node for node in program.graph.nodes if node.name == name]
-    if not nodes:
-        # The exporter decomposes operators first, which makes nodes of other names.
-        with quiet(), contextlib.suppress(Exception):
-            decomposed = program.run_decompositions()
-            nodes = [node for node in decomposed.graph.nodes if node.name == name]
-    for node in nodes:
-        frames = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-        if frames:
-            file, line = frames[-1]
-            return f" from {file}:{line}"
-    return ""
-
-
-def _tracing_reason(error: Exception) -> str:
-    """First paragraph of torch's message, with the line of user code that it names."""
-    text = str(error).strip()
-    reason = " ".join(text.split("\n\n", 1)[0].split()) or type(error).__name__
-    if type(error).__name__ == "GuardOnDataDependentSymNode":
-        reason = (
-            "forward branches on a value that is known only when it runs; "
-            "use torch.where or torch.cond instead of if or while"
-        )
-    call = re.search(r'following call raised this error:\s+File "([^"]+)", line (\d+)', text)
-    return f"{reason} (at {call[1]}:{call[2]})" if call else reason
-
-
-def _located(error: Exception) -> str:
-    """Message of an exception in user code, on one line, with its kind."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

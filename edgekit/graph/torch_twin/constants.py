@@ -108,7 +108,7 @@ class ConstantStore:
         if weight.value in self._held:
             _, existing = self._held[weight.value]
             return tuple(self.root.get_parameter(path) for path in existing)
-        self._bind(weight, layout, paths)
+        self._bind(weight, layout, paths, trained=True)
         return tuple(nn.Parameter(_tensor(part)) for part in layout.to_torch(weight.array))
 
     def constant(self, weight: Weight) -> tuple[str, Layout]:
@@ -116,11 +116,12 @@ class ConstantStore:
         if weight.value not in self._held:
             path = self.unique_name(weight.value.name or "constant")
             tensor = _tensor(weight.array)
-            if weight.value in self._trained and tensor.is_floating_point():
+            trained = weight.value in self._trained and tensor.is_floating_point()
+            if trained:
                 self.root.register_parameter(path, nn.Parameter(tensor))
             else:
                 self.root.register_buffer(path, tensor)
-            self._bind(weight, SAME, (path,))
+            self._bind(weight, SAME, (path,), trained=trained)
         layout, paths = self._held[weight.value]
         return paths[0], layout
 
@@ -157,6 +158,7 @@ class ConstantStore:
             self._bind_quantizer(bias, path)
             self._use(path, *_nodes_of(node))
         return self._bias_quantizers[bias.value]
+
     def group_quantizer(self, node: ir.Node, parameters: Affine, name: str) -> str:
         """Path of the quantizer that a Q or DQ node shares with its group."""
         key = (self.groups.group_of(node), *parameters.key)
@@ -191,9 +193,10 @@ class ConstantStore:
         self._bind_quantizer(weight, path)
         return path
 
-    def _bind(self, weight: Weight, layout: Layout, paths: tuple[str, ...]) -> None:
+    def _bind(
+        self, weight: Weight, layout: Layout, paths: tuple[str, ...], *, trained: bool
+    ) -> None:
         self._held[weight.value] = (layout, paths)
-        trained = weight.value in self._trained
         self.parameter_bindings.append(
             ParameterBinding(
                 weight.initializer, weight.value.name or "", paths, layout, trained=trained
@@ -232,13 +235,12 @@ def _nodes_of(node: ir.Node) -> tuple[str, ...]:
 
 def _trained_values(graph: ir.Graph) -> set[ir.Value]:
     """Values at the places of weights; what is no constant among them does no harm."""
-    return {
-        node.inputs[index]
-        for node in graph
-        if node.op_type in TWIN_OPS and node.domain == ""
-        for index in TWIN_OPS[node.op_type].parameters
-        if index < len(node.inputs) and node.inputs[index] is not None
-    }  # type: ignore[misc]
+    found: set[ir.Value] = set()
+    for node in graph:
+        if node.domain == "" and node.op_type in TWIN_OPS:
+            values = (input_at(node, index) for index in TWIN_OPS[node.op_type].parameters)
+            found.update(value for value in values if value is not None)
+    return found
 
 
 def _constant_parameters(node: ir.Node) -> Affine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -96,9 +95,7 @@ class TwinContext:
         """Input ``index`` when it is a constant that is not quantized."""
         return constant_array(input_at(node, index))
 
-    def numbers(
-        self, node: ir.Node, index: int
-    ) -> tuple[int | float, ...] | fx.Node | None:
+    def numbers(self, node: ir.Node, index: int) -> tuple[int | float, ...] | fx.Node | None:
         """Elements of a constant input; its torch node where it is computed; None if absent."""
         array = self.array(node, index)
         return self.optional(node, index) if array is None else tuple(array.reshape(-1).tolist())
@@ -129,10 +126,9 @@ class TwinContext:
         """One element of what a node gives."""
         return self.graph.call_function(operator.getitem, (node, index))
 
-    def call_module(self, path: str, *arguments: fx.Node | None) -> fx.Node:
+    def call_module(self, path: str, *arguments: Any) -> fx.Node:
         """A call of a module of the root."""
-        # fx warns about modules that the root of the graph does not have; it gets them later.
-        return self.graph.create_node("call_module", path, tuple(arguments))
+        return self.graph.create_node("call_module", path, arguments)
 
     def weight(self, node: ir.Node, index: int) -> Weight | None:
         """The constant behind an input; None when it is left out or computed."""

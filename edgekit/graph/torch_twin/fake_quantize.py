@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from edgekit.graph.torch_twin.affine_function import fake_quantize, integers_of
+from edgekit.graph.torch_twin.affine_function import (
+    Rounding,
+    fake_quantize,
+    integers_of,
+    rounded_bias,
+)
 
 INT32_LOWEST, INT32_HIGHEST = -(1 << 31), (1 << 31) - 1
 
@@ -46,27 +51,23 @@ class FakeQuantize(nn.Module):
         self.axis = axis
         self.fixed = fixed
         self.role = role
-        self._hold(scale, zero_point)
-
-    def _hold(self, scale: Tensor, zero_point: Tensor) -> None:
-        """Stores the first parameters; a subclass may make them trainable."""
+        self.rounding = Rounding(self.low, self.high, axis)
         self.register_buffer("scale", scale.detach().clone())
         self.register_buffer("zero_point", zero_point.detach().to(scale.dtype).clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """Like ``x``, rounded."""
         scale, zero_point = self.current()
-        return fake_quantize(x, scale, zero_point, self.low, self.high, self.axis)
+        return fake_quantize(x, scale, zero_point, self.rounding)
 
     def current(self) -> tuple[Tensor, Tensor]:
-        """Scale and whole zero point as they are used now, with gradients if there are any."""
+        """Scale and whole zero point as they are used now."""
         return self.scale, self.zero_point
 
     @torch.no_grad()
     def integers(self, x: Tensor) -> Tensor:
         """The integers that ``x`` is stored as, ``int64``."""
-        scale, zero_point = self.current()
-        return integers_of(x, scale, zero_point, self.low, self.high, self.axis)
+        return integers_of(x, *self.current(), self.rounding)
 
     def extra_repr(self) -> str:
         """For ``print``."""
@@ -88,20 +89,17 @@ class BiasQuantize(nn.Module):
         self.sources = tuple(sources)
         self.groups = groups
 
+    @torch.no_grad()
     def scale(self) -> Tensor:
-        """Scale of the bias, ``float32``: a scalar or ``[channels]``; without gradient."""
-        activation, weight = (source.current()[0].detach() for source in self.sources)
+        """Scale of the bias, ``float32[1]`` or ``float32[channels]``; without gradient."""
+        activation, weight = (source.current()[0] for source in self.sources)
         product = activation.reshape(-1) * weight.reshape(-1)
-        return product.repeat(self.groups) if product.numel() > 1 else product
+        many = self.groups > 1 and product.numel() > 1
+        return product.repeat(self.groups) if many else product
 
     def forward(self, bias: Tensor) -> Tensor:
         """Like ``bias`` (``[channels]``), rounded."""
-        scale = self.scale()
-        zero = torch.zeros_like(scale)
-        axis = None if scale.numel() == 1 else 0
-        scale = scale.reshape(()) if axis is None else scale
-        zero = zero.reshape(()) if axis is None else zero
-        return fake_quantize(bias, scale, zero, INT32_LOWEST, INT32_HIGHEST, axis)
+        return rounded_bias(bias, self.scale(), INT32_LOWEST, INT32_HIGHEST)
 
     @torch.no_grad()
     def integers(self, bias: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,8 +21,8 @@ class QuantizedLayer(nn.Module):
         bias_quantizer: Rounds the bias; None leaves it as it is.
     """
 
-    weight: Tensor
-    bias: Tensor | None
+    weight: Any
+    bias: Any
     weight_quantizer: FakeQuantize | None
     bias_quantizer: BiasQuantize | FakeQuantize | None
 
@@ -32,20 +33,25 @@ class QuantizedLayer(nn.Module):
 
     def rounded_weight(self) -> Tensor:
         """The weights that the graph's integers stand for."""
-        return self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
+        weight: Tensor = self.weight
+        if self.weight_quantizer is not None:
+            weight = self.weight_quantizer(weight)
+        return weight
 
     def rounded_bias(self) -> Tensor | None:
         """The bias that the graph's integers stand for."""
-        if self.bias is None or self.bias_quantizer is None:
-            return self.bias
-        rounded: Tensor = self.bias_quantizer(self.bias)
-        return rounded
+        bias: Tensor | None = self.bias
+        if bias is not None and self.bias_quantizer is not None:
+            bias = self.bias_quantizer(bias)
+        return bias
 
 
 class _Convolution(QuantizedLayer):
-    def forward(self, x: Tensor) -> Tensor:
+    _conv_forward: Any
+
+    def forward(self, input: Tensor) -> Tensor:
         """Like the layer it derives from."""
-        result: Tensor = self._conv_forward(x, self.rounded_weight(), self.rounded_bias())
+        result: Tensor = self._conv_forward(input, self.rounded_weight(), self.rounded_bias())
         return result
 
 
@@ -69,7 +75,7 @@ class QuantizedLinear(QuantizedLayer, nn.Linear):
         return functional.linear(input, self.rounded_weight(), self.rounded_bias())
 
 
-_TRANSPOSED = {
+_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
     1: functional.conv_transpose1d,
     2: functional.conv_transpose2d,
     3: functional.conv_transpose3d,
@@ -77,16 +83,16 @@ _TRANSPOSED = {
 
 
 class _TransposedConvolution(QuantizedLayer):
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    output_padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
+    stride: Any
+    padding: Any
+    output_padding: Any
+    dilation: Any
+    groups: Any
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Like the layer it derives from."""
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        """Like the layer it derives from; ``output_size`` follows from the attributes."""
         return _TRANSPOSED[len(self.stride)](
-            x, self.rounded_weight(), self.rounded_bias(), self.stride, self.padding,
+            input, self.rounded_weight(), self.rounded_bias(), self.stride, self.padding,
             self.output_padding, self.groups, self.dilation,
         )  # fmt: skip
 

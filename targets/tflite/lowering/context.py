@@ -62,6 +62,7 @@ class LoweringContext:
         non_negative: Values known to be at least 0, so that zero padding cannot win a maximum.
         feature_order: For a flattened value whose features lie in another order than ONNX
             has them: ONNX feature index of each stored feature.
+        origins: The value that each tensor was made for, and the order it is stored in.
     """
 
     model: FlatbufferModel
@@ -73,6 +74,7 @@ class LoweringContext:
     notes: list[str] = field(default_factory=list)
     non_negative: set[ir.Value] = field(default_factory=set)
     feature_order: dict[ir.Value, npt.NDArray[np.int64]] = field(default_factory=dict)
+    origins: dict[int, tuple[ir.Value, Axes]] = field(default_factory=dict)
     _stored: dict[ir.Value, list[Stored]] = field(default_factory=dict)
     _constants: dict[tuple[object, ...], int] = field(default_factory=dict)
 
@@ -173,6 +175,8 @@ class LoweringContext:
     def bind(self, value: ir.Value, tensor: int, axes: Axes) -> None:
         """Says that ``value`` lies in ``tensor`` in that order."""
         self._stored.setdefault(value, []).append(Stored(tensor, axes))
+        if value not in self.feature_order:
+            self.origins.setdefault(tensor, (value, axes))
 
     def places(self, value: ir.Value) -> tuple[Stored, ...]:
         """All tensors in which ``value`` lies, integer ones included."""

@@ -10,19 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.errors import InternalError
 from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
+from edgekit.targets.tflite.packing import pack_model
 
 type Array = npt.NDArray[Any]
 type Dim = int | str
 
-_ALIGNMENT_BYTES = 16
-_FILE_IDENTIFIER = b"TFL3"
 _PLACEHOLDER_CODE_LIMIT = 127
 """Builtin codes above this do not fit the schema's first, one-byte field."""
 
@@ -52,31 +50,6 @@ class Operator:
     name: str
     options: Any = None
     version: int = 1
-
-
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
-    """A buffer whose data starts at a multiple of 16 bytes.
-
-    The schema asks for it (``force_align: 16``) but the generated Python code ignores that,
-    and kernels may read unaligned weights slowly or not at all.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self.raw = data
-
-    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
-        """Writes the vector with its alignment, then the table."""
-        vector = None
-        if self.raw:
-            builder.StartVector(1, len(self.raw), _ALIGNMENT_BYTES)
-            builder.head = builder.head - len(self.raw)
-            builder.Bytes[builder.head : builder.head + len(self.raw)] = self.raw
-            vector = builder.EndVector()
-        schema.BufferStart(builder)
-        if vector is not None:
-            schema.BufferAddData(builder, vector)
-        return int(schema.BufferEnd(builder))
 
 
 @dataclass(slots=True)
@@ -182,12 +155,10 @@ class FlatbufferModel:
         model.version = 3
         model.description = self.description
         model.operatorCodes = [_operator_code(code, ver) for code, ver in self._codes]
-        model.buffers = [_AlignedBuffer(data) for data in self._buffers]
+        model.buffers = [_buffer(data) for data in self._buffers]
         model.subgraphs = [self._subgraph(inputs, outputs)]
         model.signatureDefs = [_signature(inputs, outputs)]
-        builder = flatbuffers.Builder(sum(map(len, self._buffers)) + (1 << 16))
-        builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
-        return bytes(builder.Output())
+        return pack_model(model)
 
     def _subgraph(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Any:
         graph = schema.SubGraphT()
@@ -215,6 +186,12 @@ class FlatbufferModel:
             known = self._buffer_of[raw] = len(self._buffers)
             self._buffers.append(raw)
         return known
+
+
+def _buffer(data: bytes) -> Any:
+    record = schema.BufferT()
+    record.data = data or None
+    return record
 
 
 def _operator_code(code: int, version: int) -> Any:

@@ -20,6 +20,7 @@ from edgekit.targets.tflite.lowering.layout import NHWC, Axes, identity, stored_
 from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
+from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 _REMEDY = (
     "Replace these operators in the model, or try the second engine: --engine onnx2tf "
@@ -49,11 +50,13 @@ class LoweredGraph:
         data: The file's bytes.
         signature: Inputs and outputs in ONNX order, with the order they are stored in.
         notes: Reasons for the report.
+        tensors: Which ONNX value each activation tensor holds.
     """
 
     data: bytes
     signature: ModelSignature
     notes: tuple[str, ...]
+    tensors: tuple[TensorOrigin, ...] = ()
 
 
 def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
@@ -86,7 +89,11 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
     data = context.model.build(
         inputs, dict(zip(output_names, (tensor for tensor, _ in outputs), strict=True))
     )
-    return LoweredGraph(data, signature, tuple(context.notes))
+    origins = tuple(
+        TensorOrigin(tensor=context.model.name_of(tensor), value=str(value.name), stored_axes=axes)
+        for tensor, (value, axes) in context.origins.items()
+    )
+    return LoweredGraph(data, signature, tuple(context.notes), origins)
 
 
 def check_graph(model: ir.Model) -> SupportReport:

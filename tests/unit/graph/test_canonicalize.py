@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
 from edgekit.errors import InternalError, UnsupportedError
 from edgekit.graph import canonicalize as module
-from edgekit.graph.canonicalize import PASSES, canonicalize
+from edgekit.graph.canonicalize import FINISH, SIMPLIFY, canonicalize
 from edgekit.graph.io import signature_of
 from edgekit.graph.passes.convert_opset import CANONICAL_IR_VERSION, CANONICAL_OPSET
 from edgekit.graph.passes.graph_pass import GraphPass
@@ -78,13 +79,27 @@ class _Destroys(GraphPass):
 def test_a_pass_that_breaks_the_graph_is_named(
     broken: type[GraphPass], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PASSES", (*PASSES, broken))
+    monkeypatch.setattr(module, "FINISH", (*FINISH, broken))
     with pytest.raises(InternalError, match=message):
         canonicalize(_model())
 
 
+class _NeverSettles(GraphPass):
+    """Says that it changed the graph whenever it runs."""
+
+    def rewrite(self, model: ir.Model) -> bool:
+        """Changes nothing."""
+        return True
+
+
+def test_passes_that_do_not_settle_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SIMPLIFY", (*SIMPLIFY, _NeverSettles))
+    notes = canonicalize(_model(), verify=False).notes
+    assert "still changed the graph after 10 rounds" in notes[-1].text
+
+
 def test_without_verification_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PASSES", (*PASSES, _Breaks))
+    monkeypatch.setattr(module, "FINISH", (*FINISH, _Breaks))
     result = canonicalize(_model(), verify=False)
     assert ops(result.model) == {"Conv": 1, "Abs": 1}
     assert not result.notes
@@ -104,6 +119,21 @@ def test_a_graph_that_onnx_runtime_cannot_run_is_unsupported() -> None:
     )
     with pytest.raises(UnsupportedError, match=r"ONNX Runtime .* cannot run the graph"):
         canonicalize(model)
+
+
+def test_a_symbolic_batch_that_does_not_work_says_with_which_it_was_run() -> None:
+    model = graph(
+        "(float[N,3] x) => (float[N,3] y) { z = Reshape (x, s) y = Abs (z) }", s=np.array([1, 3])
+    )
+    with pytest.raises(UnsupportedError, match="was run with batch 2, since its batch is symbol"):
+        canonicalize(model)
+
+
+def test_shapes_that_depend_on_data_are_noted() -> None:
+    model = ir.from_proto(proto("(float[4] x) => (int64[1,n] y) { z = NonZero (x) y = Neg (z) }"))
+    result = canonicalize(model)
+    (note,) = [note for note in result.notes if note.level == "warning"]
+    assert note.text == "The shape of 'z' and 1 more is known only when the model runs"
 
 
 def test_functions_are_inlined() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import InputError, UnsupportedError
-from edgekit.graph.reference import Optimization, ReferenceSession
+from edgekit.graph.reference import Optimization, ReferenceSession, check_feeds
 from tests.unit.graph.onnx_text import graph, proto, random
 
 _TEXT = "(float[batch,3] x, float[batch,3] z) => (float[batch,3] y) { y = Add (x, z) }"
@@ -60,6 +60,13 @@ def test_wrong_feeds_name_what_was_expected_and_given(
 ) -> None:
     with pytest.raises(InputError, match=message):
         _session().run(feeds)
+
+
+def test_feeds_are_checked_against_a_signature_too() -> None:
+    signature = _session().signature
+    check_feeds(signature, {"x": random(1, 3), "z": random(1, 3)})
+    with pytest.raises(InputError, match="No value for input 'z'"):
+        check_feeds(signature, {"x": random(1, 3)})
 
 
 def test_a_graph_that_the_runtime_refuses() -> None:

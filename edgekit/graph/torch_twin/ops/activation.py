@@ -23,7 +23,7 @@ _PLAIN: dict[str, Callable[..., Tensor]] = {
 
 @twin_op(*_PLAIN)
 def build_plain(context: TwinContext, node: ir.Node) -> Built:
-    """torch has the same function."""
+    """Torch has the same function."""
     return context.call(_PLAIN[node.op_type], context.tensor(node, 0))
 
 
@@ -55,7 +55,9 @@ def build_selu(context: TwinContext, node: ir.Node) -> Built:
     """``gamma`` times Elu, with any two constants."""
     alpha = float_attribute(node, "alpha", 1.6732631921768188)
     gamma = float_attribute(node, "gamma", 1.0507010221481323)
-    return context.call(torch.mul, context.call(functional.elu, context.tensor(node, 0), alpha), gamma)
+    return context.call(
+        torch.mul, context.call(functional.elu, context.tensor(node, 0), alpha), gamma
+    )
 
 
 @twin_op("ThresholdedRelu")

@@ -40,13 +40,13 @@ _VARIADIC: dict[str, Elementwise] = {
 
 @twin_op(*_UNARY)
 def build_unary(context: TwinContext, node: ir.Node) -> Built:
-    """torch has the same function."""
+    """Torch has the same function."""
     return context.call(_UNARY[node.op_type], context.tensor(node, 0))
 
 
 @twin_op(*_BINARY)
 def build_binary(context: TwinContext, node: ir.Node) -> Built:
-    """torch has the same function, and broadcasts alike."""
+    """Torch has the same function, and broadcasts alike."""
     function = _BINARY[node.op_type]
     return context.call(function, context.tensor(node, 0), context.tensor(node, 1))
 
@@ -156,9 +156,9 @@ def build_identity(context: TwinContext, node: ir.Node) -> Built:
     """The input itself; Dropout where the graph does not train."""
     if is_op(node, "Dropout"):
         training = context.array(node, 2)
-        if len(node.inputs) > 2 and node.inputs[2] is not None:
-            if training is None or bool(training.reshape(-1)[0]):
-                raise Refusal("Dropout in training mode", "training_mode false")
+        given = input_at(node, 2) is not None
+        if given and (training is None or bool(training.reshape(-1)[0])):
+            raise Refusal("Dropout in training mode", "training_mode false")
         x = context.tensor(node, 0)
         return x, context.call(torch.ones_like, x, dtype=torch.bool)
     return context.tensor(node, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import onnx_ir as ir
 import torch
 from torch import Tensor
@@ -35,5 +37,5 @@ def split(x: Tensor, sizes: Integers | None, axis: int, count: int) -> tuple[Ten
     length = x.shape[axis]
     part = -(-length // count)
     bounds = [min(index * part, length) for index in range(count + 1)]
-    equal = [after - before for before, after in zip(bounds, bounds[1:], strict=False)]
+    equal = [after - before for before, after in itertools.pairwise(bounds)]
     return torch.split(x, equal, dim=axis)

@@ -121,9 +121,7 @@ def build_conv_transpose(context: TwinContext, node: ir.Node) -> Built:
     padding = begin if fits else (0,) * geometry.rank
     small = all(
         more < max(stride, dilation)
-        for more, stride, dilation in zip(
-            extra, geometry.strides, geometry.dilations, strict=True
-        )
+        for more, stride, dilation in zip(extra, geometry.strides, geometry.dilations, strict=True)
     )
     if not small:
         raise Refusal(
@@ -180,16 +178,16 @@ def _crops(
             begin = end = (0,) * geometry.rank
         return begin, end, extra
     sizes = _spatial_sizes(node, geometry.rank)
-    begin, end = [], []
+    firsts, lasts = [], []
     for axis in range(geometry.rank):
         stride = geometry.strides[axis]
         span = geometry.dilations[axis] * (geometry.kernel[axis] - 1) + 1
         output = wanted[axis] if wanted else sizes[axis] * stride
         total = stride * (sizes[axis] - 1) + extra[axis] + span - output
         first = total // 2 if mode == "SAME_UPPER" else total - total // 2
-        begin.append(first)
-        end.append(total - first)
-    return tuple(begin), tuple(end), extra
+        firsts.append(first)
+        lasts.append(total - first)
+    return tuple(firsts), tuple(lasts), extra
 
 
 def _spatial_sizes(node: ir.Node, rank: int) -> tuple[int, ...]:
@@ -203,4 +201,3 @@ def _spatial_sizes(node: ir.Node, rank: int) -> tuple[int, ...]:
 
 def _negative(sizes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(-size for size in sizes)
-

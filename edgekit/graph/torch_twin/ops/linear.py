@@ -58,7 +58,7 @@ def build_matmul(context: TwinContext, node: ir.Node) -> Built:
 
 @twin_op("Einsum", parameters=())
 def build_einsum(context: TwinContext, node: ir.Node) -> Built:
-    """torch reads the same equations."""
+    """Torch reads the same equations."""
     equation = string_attribute(node, "equation", "").replace(" ", "")
     return context.call(torch.einsum, equation, *context.tensors(node))
 

@@ -72,9 +72,7 @@ def build_layer_norm(context: TwinContext, node: ir.Node) -> Built:
     return result, context.item(statistics, 0), context.item(statistics, 1)
 
 
-def layer_norm(
-    x: Tensor, scale: Tensor, bias: Tensor | None, axis: int, epsilon: float
-) -> Tensor:
+def layer_norm(x: Tensor, scale: Tensor, bias: Tensor | None, axis: int, epsilon: float) -> Tensor:
     """See `build_layer_norm`."""
     shape = list(x.shape[axis:])
     if list(scale.shape) == shape and (bias is None or list(bias.shape) == shape):

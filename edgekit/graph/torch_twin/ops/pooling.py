@@ -197,9 +197,7 @@ def _window_sum(x: Tensor, window: Window) -> Tensor:
     """Sums windows of an input that is padded already, by a convolution with ones."""
     single = x.reshape(-1, 1, *x.shape[2:])
     ones = torch.ones((1, 1, *window.size), dtype=x.dtype, device=x.device)
-    summed = _CONV[len(window.size)](
-        single, ones, None, window.strides, 0, window.dilations
-    )
+    summed = _CONV[len(window.size)](single, ones, None, window.strides, 0, window.dilations)
     return summed.reshape(*x.shape[:2], *summed.shape[2:])
 
 

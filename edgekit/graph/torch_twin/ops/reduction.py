@@ -78,7 +78,9 @@ def build_reduction(context: TwinContext, node: ir.Node) -> Built:
     )  # fmt: skip
 
 
-def reduce(x: Tensor, op: str, axes: Integers | None, keep: bool, empty_means_none: bool) -> Tensor:
+def reduce(
+    x: Tensor, op: str, axes: Integers | None, keep: bool, empty_means_none: bool
+) -> Tensor:
     """Applies the reduction ``op``; see `build_reduction`."""
     chosen = [] if axes is None else positive_axes(axes, x.ndim)
     if not chosen:

@@ -90,7 +90,11 @@ def build_expand(context: TwinContext, node: ir.Node) -> Built:
 
 def expand(x: Tensor, shape: Integers) -> Tensor:
     """See `build_expand`."""
-    return x.expand(torch.broadcast_shapes(x.shape, as_ints(shape)))
+    sizes = as_ints(shape)
+    lead = [1] * (len(sizes) - x.ndim)
+    own = [*lead, *x.shape]
+    wanted = [*([1] * (len(own) - len(sizes))), *sizes]
+    return x.expand([max(pair) if 0 not in pair else 0 for pair in zip(own, wanted, strict=True)])
 
 
 @twin_op("Tile")

@@ -99,7 +99,7 @@ def gather_nd(x: Tensor, indices: Tensor, batch: int) -> Tensor:
     chosen = [
         _counted_from_front(indices[..., place], x.shape[batch + place]) for place in range(depth)
     ]
-    return x[tuple([*lead, *chosen])]
+    return x[(*lead, *chosen)]
 
 
 @twin_op("ScatterElements")

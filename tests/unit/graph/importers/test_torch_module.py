@@ -128,7 +128,9 @@ def test_what_cannot_be_exported_says_why_in_a_few_lines(factory: str, message: 
 
 
 def test_a_batch_that_the_module_fixes_is_refused_when_it_shall_be_dynamic() -> None:
-    with pytest.raises(UnsupportedError, match="FixedBatch"):
+    with pytest.raises(
+        UnsupportedError, match=r"FixedBatch: forward fixes the batch at 2; import it without"
+    ):
         _import("FixedBatch", "x:2x3", dynamic_batch=True)
 
 
