@@ -77,6 +77,7 @@ class OnnxRuntimeTarget:
             save_onnx,
             signature_of,
         )
+        from edgekit.graph.quantized import require_qdq
         from edgekit.targets.onnxruntime.half_weights import halve_weights
         from edgekit.targets.onnxruntime.uint8_activations import shift_activations
 
@@ -86,6 +87,7 @@ class OnnxRuntimeTarget:
                 f"{', '.join(INFO.engines)}."
             )
         model = load_onnx(source.path)
+        require_qdq(model, config.precision)
         if external_files(source.path):
             raise UnsupportedError(
                 f"{source.path.name} keeps its weights in a file of their own (they exceed "

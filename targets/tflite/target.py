@@ -86,12 +86,14 @@ class TFLiteTarget:
         if missing is not None:
             return missing
         from edgekit.graph.io import load_onnx, read_metadata
+        from edgekit.graph.quantized import require_qdq
         from edgekit.targets.tflite.metadata import embed_metadata
         from edgekit.targets.tflite.metadata_description import describe
         from edgekit.targets.tflite.verification import verify_structure
 
         _check_config(config)
         model = load_onnx(source.path)
+        require_qdq(model, config.precision)
         metadata = read_metadata(model)
         lowered = _run_engine(model, config)
         provenance = {

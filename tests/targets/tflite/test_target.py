@@ -218,7 +218,7 @@ def test_without_the_extra_each_answer_is_a_reason(
 
 def test_what_is_not_offered_yet_says_so(tmp_path: Path) -> None:
     target = create_target()
-    assert "does not quantize yet" in target.quant_constraints().reason
+    assert "TFLite's integer kernels" in target.quant_constraints().reason
     answer = target.integrate(_artifact(tmp_path), tmp_path)
     assert "no application template" in answer.reason
 

@@ -132,7 +132,10 @@ def test_data_beside_the_file_wins_over_the_data_root(
         (("epochs", "epoch"), r"train\.epoch: unknown key\. Did you mean 'epochs'\?"),
         (('"train"]', '"trian"]'), r"stages: there is no stage 'trian'\. Did you mean 'train'\?"),
         (('"train"]', '"train", "train"]'), "stages: a stage stands twice"),
-        (('"float16"]', '"float8"]'), r"tflite\.precision\.1: input should be 'float32' or"),
+        (
+            ('"float16"]', '"float8"]'),
+            r"tflite\.precision\.1: input should be 'float32', 'float16' or",
+        ),
         (('"float16"]', '"float32"]'), r"tflite\.precision: a precision stands twice"),
         (('["float32", "float16"]', "[]"), r"tflite\.precision: "),
         (("batch = 8", "batch = 0"), r"evaluate\.batch: input should be greater than or equal"),
