@@ -175,7 +175,7 @@ def _quantize_constants(
             array = constant_array(value)
             if array is not None and array.dtype == np.float32:
                 step = np.float32(max(float(np.abs(array).max()), 1e-6) / 127)
-                integers = np.clip(np.rint(array / step), -127, 127).astype(np.int8)
+                integers = np.clip(np.rint(np.divide(array, step)), -127, 127).astype(np.int8)
                 _dequantize_input(graph, node, index, integers, np.array(step), None)
 
 
@@ -203,8 +203,9 @@ def _quantize_bias(graph: ir.Graph, node: ir.Node, weight_scale: Array) -> None:
     assert bias is not None
     assert step is not None
     groups = bias.size // weight_scale.size
-    scale = np.tile((step * weight_scale).astype(np.float32), groups)
-    integers = np.rint(bias.reshape(-1) / scale).astype(np.int32).reshape(bias.shape)
+    scale = np.tile(np.multiply(step, weight_scale).astype(np.float32), groups)
+    steps = np.rint(np.divide(bias.reshape(-1), scale))
+    integers = steps.astype(np.int32).reshape(bias.shape)
     _dequantize_input(graph, layer, index, integers, scale, bias.ndim - 1)
 
 

@@ -241,8 +241,10 @@ def test_the_artifact_computes_what_the_graph_computes(
 ) -> None:
     target, source = make(name), source_for(precision, tmp_path / "source", batch)
     artifact = lower(target, source, precision, tmp_path / "lowered").artifact
-    exactly = "disabled" if precision == "int8" else "all"
-    reference = ReferenceSession(source.path, optimization=exactly)
+    # ONNX Runtime's fused integer kernels round unlike the Q/DQ nodes.
+    reference = ReferenceSession(
+        source.path, optimization="disabled" if precision == "int8" else "all"
+    )
     session = load(target, artifact.path)
     for seed, count in ((0, 1), (1, 1 if batch == 1 else 3)):
         feeds = random_feeds(reference.signature, seed, batch=count)
