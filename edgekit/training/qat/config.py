@@ -30,7 +30,7 @@ class QatConfig(StageConfig):
     )
     lr: float = Field(1e-4, gt=0, description="Highest learning rate of weights and biases.")
     scale_lr: float = Field(
-        1e-3,
+        3e-3,
         gt=0,
         description="Highest learning rate of learned scales, of which the logarithm is learned.",
     )
@@ -81,7 +81,12 @@ class QatConfig(StageConfig):
         0.1,
         gt=0,
         lt=1,
-        description="Share of the samples kept back; the epoch that does best on it is kept.",
+        description="Share of the samples kept back to compare epochs on.",
+    )
+    keep: Literal["best", "last"] = Field(
+        "best",
+        description="best keeps the epoch that does best on the samples kept back, which may be "
+        "the state before training; last keeps the last epoch whatever it does.",
     )
     threads: int = Field(
         2, ge=1, description="Threads of torch; the weights are the same only for the same number."
