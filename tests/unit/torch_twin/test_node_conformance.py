@@ -134,7 +134,8 @@ def test_node_tests_are_right_or_refused(
     counts = collections.Counter(text.partition(":")[0] for text in verdicts.values())
     with capsys.disabled():
         kind = "constant" if constants else "computed"
-        print(f"\nONNX node tests, {kind} inputs, {len(TWIN_OPS)} operators: {dict(counts)}")  # noqa: T201 - the count is what the run shows
+        text = f"\nONNX node tests, {kind} inputs, {len(TWIN_OPS)} operators: {dict(counts)}"
+        print(text)  # noqa: T201 - the count is what the run shows
     wrong = {name: text for name, text in verdicts.items() if text.startswith("wrong")}
     assert not wrong, "\n".join(f"{name}: {text}" for name, text in wrong.items())
     assert counts["right"] > 700
