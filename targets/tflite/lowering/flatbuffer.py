@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.errors import InternalError
 from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
 from edgekit.targets.tflite.packing import pack_model
 
@@ -99,16 +98,13 @@ class FlatbufferModel:
         return len(self._tensors) - 1
 
     def rename(self, tensor: int, name: str) -> None:
-        """Gives a tensor the exact name, which another activation may hold until then.
-
-        Raises:
-            InternalError: If the name is taken by another tensor.
-        """
+        """Gives a tensor the exact name; a tensor that has it already is renamed."""
         current = self._tensors[tensor].name
         if current == name:
             return
-        if name in self._names:
-            raise InternalError(f"two tensors of the TFLite model would be called {name!r}")
+        for other in self._tensors:
+            if other.name == name:
+                other.name = self._unique(f"{name}/stored")
         self._names.discard(current)
         self._names.add(name)
         self._tensors[tensor].name = name

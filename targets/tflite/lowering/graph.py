@@ -15,7 +15,7 @@ from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lo
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import FlatbufferModel
 from edgekit.targets.tflite.lowering.fusion import plan_bias_additions, plan_fused_activations
-from edgekit.targets.tflite.lowering.input_layout import choose_input_axes
+from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, has_spatial_operator
 from edgekit.targets.tflite.lowering.layout import NHWC, Axes, identity, stored_shape
 from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
@@ -145,8 +145,9 @@ def _between_quantized_values(context: LoweringContext, node: ir.Node) -> bool:
 
     Operators that only move elements may also hand the integers on.
     """
-    value = node.inputs[0] if node.inputs else None
-    if value is None or value not in context.quantized.activations:
+    operands = [value for value in node.inputs if value is not None]
+    computed = [value for value in operands if context.constant(value) is None]
+    if not computed or computed[0] not in context.quantized.activations:
         return False
     _, result = context.fused_activation(node)
     outputs = [result] if len(node.outputs) == 1 else list(node.outputs)
@@ -182,15 +183,21 @@ def _place_outputs(
 ) -> list[tuple[int, Axes]]:
     """Gives every output a tensor of its own with the output's exact name."""
     placed = []
+    input_names = {str(value.name) for value in graph.inputs}
+    images = has_spatial_operator(graph)
     for value in graph.outputs:
         axes = context.axes(value)
-        if not (axes == NHWC or axes == identity(len(axes))):
+        # One rule for a whole model: images are NHWC where there is anything to convolve.
+        if not (images and axes == NHWC):
             axes = identity(len(axes))
         tensor = context.tensor(value, axes)
         name = str(value.name)
         if tensor in taken or context.constant(value) is not None:
             shape = stored_shape(context.shape(value), axes)
             tensor = context.reshape(tensor, shape, TensorType(context.dtype(value)), name)
+        if name in input_names:
+            # Tensor names are unique; the signature still calls this output by its own name.
+            name = f"{name}/output"
         context.model.rename(tensor, name)
         taken.add(tensor)
         placed.append((tensor, axes))

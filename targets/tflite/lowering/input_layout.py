@@ -34,6 +34,11 @@ def choose_input_axes(value: ir.Value) -> Axes:
     return identity(rank)
 
 
+def has_spatial_operator(graph: ir.Graph) -> bool:
+    """Whether a graph has an operator that looks at height and width."""
+    return any(node.op_type in _SPATIAL for node in graph)
+
+
 def _reaches_spatial(value: ir.Value) -> bool:
     seen: set[ir.Value] = set()
     pending = [value]

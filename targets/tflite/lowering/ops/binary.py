@@ -90,6 +90,11 @@ def lower_pow(context: LoweringContext, node: ir.Node) -> None:
         if power == 0.5:
             context.result(result, Operator("SQRT"), [tensor], axes)
             return
+    if context.dtype(exponent) != context.dtype(value):
+        raise Refusal(
+            f"a base of type {context.dtype(value)} and an exponent of {context.dtype(exponent)}",
+            "one type, or the exponents 2 and 0.5",
+        )
     axes = result_axes(context, [value, exponent], context.rank(result))
     tensors = [broadcast_operand(context, item, axes) for item in (value, exponent)]
     context.result(result, Operator("POW", schema.PowOptionsT()), tensors, axes)

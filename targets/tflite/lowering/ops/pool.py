@@ -32,7 +32,8 @@ def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
     The fill is zero where the input cannot be negative (a zero then never wins against the
     window's own values), and the lowest float elsewhere.
     """
-    if len(node.outputs) > 1 and node.outputs[1].uses():
+    indices = node.outputs[1] if len(node.outputs) > 1 else None
+    if indices is not None and (indices.uses() or indices.is_graph_output()):
         raise Refusal("the indices output is used", "the pooled output alone")
     value = required_input(node, 0)
     window, output_size = _window(context, node)

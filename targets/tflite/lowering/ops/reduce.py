@@ -45,10 +45,26 @@ def lower_reduce(context: LoweringContext, node: ir.Node) -> None:
     options = schema.ReducerOptionsT()
     options.keepDims = keep
     inputs = [context.tensor(value), context.index_tensor(positions, f"{node.name}/axes")]
+    if not keep and len(set(reduced)) == rank:
+        _reduce_to_scalar(context, node, inputs)
+        return
     remaining: Axes = axes if keep else without_axes(axes, reduced)
     if value in context.non_negative and node.op_type != "ReduceProd":
         context.non_negative.add(result)
     context.result(result, Operator(_REDUCERS[node.op_type], options), inputs, remaining)
+
+
+def _reduce_to_scalar(context: LoweringContext, node: ir.Node, inputs: list[int]) -> None:
+    """A reduction of everything: kernels leave one axis, which a RESHAPE removes."""
+    value, result = required_input(node, 0), node.outputs[0]
+    options = schema.ReducerOptionsT()
+    options.keepDims = True
+    rank = context.rank(value)
+    name = f"{result.name}/kept"
+    operator = Operator(_REDUCERS[node.op_type], options)
+    kept = context.step(operator, inputs, [1] * rank, context.type_of(result), name)
+    scalar = context.reshape(kept, (), context.type_of(result), str(result.name))
+    context.bind(result, scalar, ())
 
 
 @lowers("ArgMax", "ArgMin", accepts="the first of equal values")

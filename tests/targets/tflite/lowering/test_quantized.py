@@ -134,6 +134,14 @@ CASES = [
     Quantized("add", "v = Add(x, z)", {**IMAGE, "z": (1, 4, 9, 10)}, ops={"ADD": 1}),
     Quantized("sub", "v = Sub(x, z)", {**IMAGE, "z": (1, 4, 9, 10)}, ops={"SUB": 1}),
     Quantized(
+        "sub_from_constant",
+        "kd = DequantizeLinear(k, in_scale, in_zero)\nv = Sub(kd, x)",
+        IMAGE,
+        None,
+        {"k": np.arange(-4, 4, 2, dtype=np.int8).reshape(4, 1, 1)},
+        ops={"SUB": 1},
+    ),
+    Quantized(
         "mul", "v = Mul(x, z)", {**IMAGE, "z": (1, 4, 1, 1)}, output=(18 / 255, 0), ops={"MUL": 1}
     ),
     Quantized(
