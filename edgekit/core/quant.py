@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from edgekit.core.model_base import FrozenModel
-from edgekit.core.toml_config import nearest_name
+from edgekit.core.toml_config import describe_problems, nearest_name, validation_problems
 from edgekit.errors import ConfigError
 
 Granularity = Literal["per-channel", "per-tensor", "blockwise"]
@@ -240,6 +241,39 @@ def named_scheme(name: str) -> QuantScheme:
             f"Known: {', '.join(SCHEMES)}"
         )
     return SCHEMES[name]
+
+
+def custom_scheme(
+    name: str,
+    *,
+    keep_float: Sequence[str] = (),
+    overrides: Sequence[LayerOverride | Mapping[str, Any]] = (),
+    scale_format: ScaleFormat = "float32",
+) -> QuantScheme:
+    """The scheme called ``name`` with other choices for some layers.
+
+    Args:
+        name: One of `SCHEMES`.
+        keep_float: Patterns of node names that stay in float32.
+        overrides: Choices by layer, or the fields of one each.
+        scale_format: Format that must represent every scale exactly.
+
+    Raises:
+        ConfigError: If there is no such scheme, or the choices contradict each other; all
+            contradictions within single overrides are listed.
+    """
+    fields = named_scheme(name).model_dump()
+    changes = [
+        item.model_dump() if isinstance(item, LayerOverride) else dict(item) for item in overrides
+    ]
+    fields |= {
+        "keep_float": tuple(keep_float), "overrides": changes, "scale_format": scale_format
+    }  # fmt: skip
+    try:
+        return QuantScheme.model_validate(fields)
+    except ValidationError as error:
+        problems = validation_problems(error, QuantScheme)
+        raise ConfigError(describe_problems(f"Quantization scheme {name!r}", problems)) from error
 
 
 class FixedParameters(FrozenModel):

@@ -252,7 +252,8 @@ class _Ptq:
         if self.options.max_drop is None or self.metric is None or best.trial.metric is None:
             return result
         baseline = self.metric(reference)
-        lowest = baseline - self.options.max_drop
+        # A loss of exactly max_drop is accepted, also where subtraction rounds.
+        lowest = baseline - self.options.max_drop - 1e-9 * abs(baseline)
         result = replace(result, float_metric=baseline)
         if best.trial.metric >= lowest or best.candidate.calibration is None:
             return result

@@ -9,6 +9,7 @@ from edgekit.core.quant import (
     LayerOverride,
     QuantScheme,
     WeightScheme,
+    custom_scheme,
     named_scheme,
 )
 from edgekit.errors import ConfigError
@@ -137,3 +138,33 @@ def test_blockwise_override_beside_quantized_activations() -> None:
     scheme = QuantScheme(overrides=(LayerOverride(pattern="fc", granularity="blockwise"),))
     with pytest.raises(ConfigError, match="'fc' blockwise weights"):
         scheme.choice_for("fc")
+
+
+def test_custom_scheme_changes_a_named_one() -> None:
+    scheme = custom_scheme(
+        "int8",
+        keep_float=["stem*"],
+        overrides=[LayerOverride(pattern="fc", weight_bits=4), {"pattern": "b", "weight_bits": 8}],
+        scale_format="float16",
+    )
+    assert scheme.name == "int8"
+    assert scheme.choice_for("stem.conv").keep_float
+    assert scheme.choice_for("fc").weights == WeightScheme(bits=4)
+    assert scheme.scale_format == "float16"
+
+
+def test_custom_scheme_lists_every_contradiction() -> None:
+    with pytest.raises(ConfigError) as caught:
+        custom_scheme(
+            "int8",
+            overrides=[
+                {"pattern": "a"},
+                {"pattern": "b", "keep_float": True, "weight_bits": 4},
+                {"pattern": "c", "weight_bit": 4},
+            ],
+        )
+    message = str(caught.value)
+    assert message.startswith("Quantization scheme 'int8' has 3 problems:")
+    assert "the override for 'a' changes nothing" in message
+    assert "the override for 'b' keeps the layer in float and also sets weight_bits" in message
+    assert "overrides.2.weight_bit: unknown key. Did you mean 'weight_bits'?" in message
