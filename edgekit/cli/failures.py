@@ -44,7 +44,10 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
 def _describe(error: BaseException) -> tuple[int, str]:
     """Exit code and message of an exception."""
     if isinstance(error, KeyboardInterrupt):
-        return EXIT_INTERRUPTED, "interrupted; finished steps are kept, no output is half-written"
+        return (
+            EXIT_INTERRUPTED,
+            "interrupted; no output is half-written, finished steps stay in the store",
+        )
     if isinstance(error, EdgekitError):
         prefix = "internal error: " if isinstance(error, InternalError) else ""
         return error.exit_code, f"{prefix}{error}"

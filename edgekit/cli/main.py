@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import edgekit
+from edgekit.cli.interrupts import watch_interrupts
 from edgekit.cli.lazy_group import CommandEntry, LazyGroup, add_commands
 
 COMMANDS: dict[str, CommandEntry] = {
@@ -72,4 +73,5 @@ def edgekit_options(
 
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
+    watch_interrupts()
     app(prog_name="edgekit")

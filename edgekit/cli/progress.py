@@ -19,6 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from edgekit.cli.interrupts import raise_if_interrupted
 from edgekit.cli.output import messages
 from edgekit.core import progress as core
 
@@ -42,6 +43,7 @@ class BarProgress:
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Moves the innermost bar; an empty note keeps the last one."""
+        raise_if_interrupted()
         if not self._stack:
             return
         task = self._stack[-1]
@@ -96,6 +98,7 @@ class LineProgress:
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Counts; writes a line if one is due."""
+        raise_if_interrupted()
         if not self._stack:
             return
         work = self._stack[-1]

@@ -54,7 +54,10 @@ def _print_summary(summary: RunSummary) -> None:
     results().print()
     lines = [conditions(summary)]
     if any(not isinstance(result.difference, Unavailable) for result in summary.targets):
-        lines.append("Difference: largest from ONNX Runtime, as a share of the output's range.")
+        lines.append(
+            "Difference: largest from ONNX Runtime on the same graph (int8: the QDQ graph), as a "
+            "share of the output's range."
+        )
     for line in (*lines, *_reasons(missing, len(rows))):
         if line:
             results().print(line, markup=False)

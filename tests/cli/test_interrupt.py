@@ -47,15 +47,18 @@ def test_ctrl_c_ends_with_one_line_and_130(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert running.stderr is not None
-    seen = running.stderr.readline()  # the first line comes while it trains
-    running.send_signal(signal.SIGINT)
-    output, rest = running.communicate(timeout=180)
+    try:
+        assert running.stderr is not None
+        seen = running.stderr.readline()  # the first line comes while it trains
+        running.send_signal(signal.SIGINT)
+        output, rest = running.communicate(timeout=180)
+    finally:
+        running.kill()
     assert "epoch" in seen
     assert running.returncode == 130
     lines = rest.splitlines()
     assert [line for line in lines if not line.startswith("  epoch")] == [
-        "error: interrupted; finished steps are kept, no output is half-written"
+        "error: interrupted; no output is half-written, finished steps stay in the store"
     ]
     assert output == ""
     assert not (tmp_path / "out").exists()

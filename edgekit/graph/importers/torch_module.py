@@ -84,7 +84,10 @@ def build_module(source: str) -> torch.nn.Module:
         factory = getattr(namespace, name, None)
         if not callable(factory):
             raise InputError(_no_factory(namespace, name, place))
-        return _call(factory, source)
+        # A factory may import what lies beside it as late as when it is called.
+        beside = Path(place).resolve().parent if place.endswith(".py") else Path.cwd()
+        with _import_path(beside):
+            return _call(factory, source)
 
 
 @contextmanager

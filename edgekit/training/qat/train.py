@@ -112,7 +112,8 @@ def _check(
         raise InputError("task = 'imitate' needs the float model that is to be imitated")
     if teacher is not None:
         ours, theirs = (
-            [(spec.name, spec.shape) for spec in item.signature.outputs] for item in (twin, teacher)
+            [(spec.name, spec.shape) for spec in item.signature.outputs]
+            for item in (twin, teacher)
         )
         if ours != theirs:
             raise InputError(
@@ -183,9 +184,7 @@ class _Training:
         config = self._config
         weights = quantizer.role == "weight"
         source = config.weight_scales if weights else config.activation_ranges
-        return TrainableFakeQuantize(
-            quantizer, QuantizerOptions(source, config.observer_momentum)
-        )
+        return TrainableFakeQuantize(quantizer, QuantizerOptions(source, config.observer_momentum))
 
     def _epochs(
         self, start: Score, progress: Progress
@@ -197,9 +196,7 @@ class _Training:
             optimizer, lambda step: 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / total)))
         )
         curve = [
-            QatEpoch(
-                epoch=0, loss=None, score=start.value, held_out_loss=start.loss, lr=None
-            )
+            QatEpoch(epoch=0, loss=None, score=start.value, held_out_loss=start.loss, lr=None)
         ]
         best: _Best | None = None
         best_score = start
@@ -261,9 +258,7 @@ class _Training:
             first, *others = as_inputs(inputs)
             yield (self._augment(first), *others), labels
 
-    def _step(
-        self, inputs: tuple[Tensor, ...], labels: Tensor, optimizer: Optimizer
-    ) -> float:
+    def _step(self, inputs: tuple[Tensor, ...], labels: Tensor, optimizer: Optimizer) -> float:
         outputs = self._twin.outputs(*inputs)
         loss = self._loss(outputs, labels, self._taught(inputs))
         value = float(loss.item())
