@@ -163,4 +163,3 @@ class TrainableFakeQuantize(FakeQuantize):
             scale, zero_point, (self.low, self.high), axis=self.axis, fixed=self.fixed,
             role=self.role,
         )  # fmt: skip
-

@@ -18,9 +18,7 @@ class RangeObserver:
     step is that of all of them together.
     """
 
-    def __init__(
-        self, start: tuple[float, float] | None, momentum: float, *, union: bool
-    ) -> None:
+    def __init__(self, start: tuple[float, float] | None, momentum: float, *, union: bool) -> None:
         """Begins with a range.
 
         Args:
