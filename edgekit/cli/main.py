@@ -25,6 +25,9 @@ COMMANDS: dict[str, CommandEntry] = {
         "edgekit.cli.inspect", "Show operators, sizes, inputs and outputs of a model file."
     ),
     "eval": CommandEntry("edgekit.cli.eval", "Measure the accuracy of an artifact on a data set."),
+    "verify": CommandEntry(
+        "edgekit.cli.verify", "Compare a quantized artifact with its QDQ graph, tensor by tensor."
+    ),
     "bench": CommandEntry("edgekit.cli.bench", "Measure latency of one artifact, or of two."),
     "doctor": CommandEntry("edgekit.cli.doctor", "Check this machine and its tools."),
     "schema": CommandEntry("edgekit.cli.schema", "Print the JSON Schema of edgekit.toml."),

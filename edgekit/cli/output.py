@@ -50,13 +50,15 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title:
     """Writes a table to stdout. The cells are plain text, never markup."""
     table = Table(
         box=SIMPLE_HEAD,
-        title=title or None,
+        title=Text(title) if title else None,
         title_justify="left",
         title_style="bold",
         pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
     )
     for column in columns:
-        table.add_column(column.title, justify=column.align, overflow="fold")
+        table.add_column(Text(column.title), justify=column.align, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     results().print(table)

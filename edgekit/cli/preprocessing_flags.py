@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,10 +88,12 @@ def parse_number(text: str) -> float:
         UsageError: If it is something else.
     """
     numerator, slash, denominator = text.partition("/")
-    try:
-        return float(numerator) / float(denominator) if slash else float(numerator)
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"{text!r} is no number; write 0.5 or a fraction, as in 1/255.") from None
+    value = math.nan
+    with suppress(ValueError, ZeroDivisionError):
+        value = float(numerator) / float(denominator) if slash else float(numerator)
+    if not math.isfinite(value):
+        raise UsageError(f"{text!r} is no number; write 0.5 or a fraction, as in 1/255.")
+    return value
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:

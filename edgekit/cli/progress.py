@@ -26,7 +26,10 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class BarProgress:
-    """Draws one Rich bar for each piece of work that is under way."""
+    """Draws one Rich bar for each piece of work that is under way.
+
+    A step of the outermost work that ends with a note leaves a line behind.
+    """
 
     def __init__(self, bars: Progress) -> None:
         """Takes a started Rich display; see `shown_progress`."""
@@ -41,23 +44,20 @@ class BarProgress:
         """Moves the innermost bar; an empty note keeps the last one."""
         if not self._stack:
             return
+        task = self._stack[-1]
         if note:
-            self._bars.update(self._stack[-1], advance=steps, note=note)
+            self._bars.update(task, advance=steps, note=note)
         else:
-            self._bars.update(self._stack[-1], advance=steps)
+            self._bars.update(task, advance=steps)
+        if note and len(self._stack) == 1:
+            (known,) = (item for item in self._bars.tasks if item.id == task)
+            line = _counted(round(known.completed), known.total, note)
+            self._bars.console.print(line, markup=False, style="dim")
 
     def finish(self) -> None:
-        """Removes the innermost bar and leaves a line with its name and time."""
-        if not self._stack:
-            return
-        task = self._stack.pop()
-        for known in self._bars.tasks:
-            if known.id == task:
-                self._bars.console.print(
-                    f"[green]done[/green] {_escaped(known.description)} "
-                    f"[dim]{known.elapsed or 0.0:.1f} s {_escaped(known.fields['note'])}[/dim]"
-                )
-        self._bars.remove_task(task)
+        """Removes the innermost bar."""
+        if self._stack:
+            self._bars.remove_task(self._stack.pop())
 
 
 @dataclass(slots=True)
@@ -70,7 +70,11 @@ class _Work:
 
 
 class LineProgress:
-    """Writes plain lines: one when work starts or ends, and one every few seconds between."""
+    """Writes plain lines, for files and logs.
+
+    The outermost work gives a line for each step that ends with a note, and one at its end.
+    The work inside gives one every few seconds, however many pieces it has.
+    """
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class LineProgress:
         interval_s: float = SECONDS_BETWEEN_LINES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Writes to ``stream`` at most every ``interval_s`` seconds of ``clock``."""
+        """Writes to ``stream``; lines of inner work every ``interval_s`` seconds of ``clock``."""
         self._stream = stream
         self._interval_s = interval_s
         self._clock = clock
@@ -87,33 +91,42 @@ class LineProgress:
         self._last_line_s = clock()
 
     def start(self, label: str, total: int | None) -> None:
-        """Announces the work."""
+        """Notes that work begins."""
         self._stack.append(_Work(label, total, self._clock()))
-        self._write(f"{label} ...")
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """Counts; writes a line if the last one is long enough ago."""
+        """Counts; writes a line if one is due."""
         if not self._stack:
             return
         work = self._stack[-1]
         work.done += steps
         work.note = note or work.note
-        if self._clock() - self._last_line_s >= self._interval_s:
-            of = "" if work.total is None else f"/{work.total}"
-            self._write(f"{work.label}: {work.done}{of} {work.note}".rstrip())
+        if note and len(self._stack) == 1:
+            self._write(_counted(work.done, work.total, note))
+        elif self._clock() - self._last_line_s >= self._interval_s:
+            count = f"{work.done}" if work.total is None else f"{work.done}/{work.total}"
+            self._write(f"  {work.label}: {count} {work.note}".rstrip())
 
     def finish(self) -> None:
-        """Writes the time that the work took."""
+        """Ends the innermost work; writes the time that the outermost took."""
         if not self._stack:
             return
         work = self._stack.pop()
-        took_s = self._clock() - work.started_s
-        self._write(f"{work.label}: done in {took_s:.1f} s {work.note}".rstrip())
+        if not self._stack:
+            self._write(f"{work.label}: done in {self._clock() - work.started_s:.1f} s")
 
     def _write(self, line: str) -> None:
         self._stream.write(line + "\n")
         self._stream.flush()
         self._last_line_s = self._clock()
+
+
+def _counted(done: int, total: float | None, note: str) -> str:
+    """A finished step: ``[ 3/14] train: done``."""
+    if total is None:
+        return f"[{done}] {note}"
+    width = len(str(round(total)))
+    return f"[{done:>{width}}/{round(total)}] {note}"
 
 
 @contextmanager
@@ -133,9 +146,3 @@ def shown_progress() -> Iterator[core.Progress]:
         transient=True,
     ) as bars:
         yield BarProgress(bars)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

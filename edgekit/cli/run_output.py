@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekit.cli.output import Column, print_table, remark, results
-from edgekit.report.summary_table import summary_table
-from edgekit.report.tables import Cell
+from edgekit.core.metrics import Unavailable
+from edgekit.report.build import REPORT_PAGE
+from edgekit.report.figures import (
+    format_bytes,
+    format_difference,
+    format_interval,
+    format_ms,
+    worst_relative,
+)
+from edgekit.report.summary_table import conditions
 
 if TYPE_CHECKING:
-    from edgekit.core.run_summary import RunSummary
+    from edgekit.core.run_summary import RunSummary, TargetResult
     from edgekit.pipeline.run_result import RunResult
+
+
+type _Missing = dict[tuple[str, str], list[str]]
+"""Artifacts without a figure, by what was to be measured and the reason."""
 
 
 def print_run(result: RunResult) -> None:
@@ -19,22 +31,71 @@ def print_run(result: RunResult) -> None:
         _print_summary(result.summary)
         _print_warnings(result.summary)
     remark(result.describe())
+    results().print()
     for path in result.outputs:
-        results().print(str(path), markup=False, soft_wrap=True)
+        page = path / REPORT_PAGE
+        shown = page if page.is_file() else path
+        results().print(str(shown), markup=False, soft_wrap=True)
 
 
 def _print_summary(summary: RunSummary) -> None:
-    table = summary_table(summary)
-    columns = [
-        Column(column.title, "right" if column.figures else "left") for column in table.columns
+    """One line for each artifact, narrow enough for 80 columns; reasons stand below."""
+    columns = (
+        Column("Target"),
+        Column("Precision"),
+        Column("Size", "right"),
+        Column("Top-1 [%]", "right"),
+        Column("p50 / p90 [ms]", "right"),
+        Column("Difference", "right"),
+    )
+    missing: _Missing = {}
+    rows = [_row(result, missing) for result in summary.targets]
+    print_table(columns, rows)
+    results().print()
+    lines = [conditions(summary)]
+    if any(not isinstance(result.difference, Unavailable) for result in summary.targets):
+        lines.append("Difference: largest from ONNX Runtime, as a share of the output's range.")
+    for line in (*lines, *_reasons(missing, len(rows))):
+        if line:
+            results().print(line, markup=False)
+
+
+def _reasons(missing: _Missing, artifacts: int) -> list[str]:
+    """One line for each reason, naming the artifacts unless it holds for all."""
+    return [
+        f"{what}: {reason}"
+        if len(names) == artifacts
+        else f"{what} of {', '.join(names)}: {reason}"
+        for (what, reason), names in missing.items()
     ]
-    print_table(columns, [[_text(cell) for cell in row] for row in table.rows])
-    if table.caption:
-        results().print(table.caption, markup=False)
 
 
-def _text(cell: Cell) -> str:
-    return f"{cell.text}\n{cell.detail}" if cell.detail else cell.text
+def _row(result: TargetResult, unmeasured: _Missing) -> tuple[str, ...]:
+    """The figures of one artifact; why one is missing goes to ``unmeasured``."""
+
+    def missing(what: str, answer: Unavailable) -> str:
+        names = unmeasured.setdefault((what, answer.reason), [])
+        names.append(f"{result.target} {result.precision}")
+        return "not measured"
+
+    artifact, accuracy, latency = result.artifact, result.accuracy, result.latency
+    difference = result.difference
+    return (
+        result.target,
+        result.precision,
+        missing("Size", artifact)
+        if isinstance(artifact, Unavailable)
+        else format_bytes(artifact.size_bytes),
+        missing("Accuracy", accuracy)
+        if isinstance(accuracy, Unavailable)
+        else f"{100 * accuracy.top1.value:.2f} ({format_interval(accuracy.top1)})",
+        missing("Latency", latency)
+        if isinstance(latency, Unavailable)
+        else f"{format_ms(latency.p50_ms)} / {format_ms(latency.p90_ms)}".replace(" ms", ""),
+        missing("Difference", difference)
+        if isinstance(difference, Unavailable)
+        else format_difference(worst_relative(difference)),
+    )
 
 
 def _print_warnings(summary: RunSummary) -> None:

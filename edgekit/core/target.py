@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from pydantic import Field
 
 from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.model_base import FrozenModel
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     type Array = npt.NDArray[np.generic]
 
-Precision = Literal["float32", "float16"]
+Precision = Literal["float32", "float16", "int8"]
+"""Numeric forms; ``int8`` is lowered from a QDQ graph."""
 
 
 class LowerConfig(FrozenModel):
@@ -201,6 +203,20 @@ class Target(Protocol):
 
         Raises:
             InputError: If the file is missing, damaged or of another format.
+        """
+
+    def verify(
+        self, artifact: Path, source: Path, samples: Sequence[Mapping[str, Array]]
+    ) -> ExactnessReport | Unavailable:
+        """Compares a quantized artifact with the QDQ graph it was lowered from.
+
+        Args:
+            artifact: File of this target's format.
+            source: The QDQ graph.
+            samples: Inputs of the graph, one mapping a sample; seeded random ones if empty.
+
+        Raises:
+            InputError: If a file is missing, damaged, or was not made by edgekit.
         """
 
     def quant_constraints(self) -> Unavailable:

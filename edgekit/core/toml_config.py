@@ -14,6 +14,14 @@ from pydantic_core import ErrorDetails
 from edgekit.errors import ConfigError
 
 _VALUE_CHARACTERS = 60
+_TOML_WORDS = {
+    "tuple_type": "should be a list",
+    "list_type": "should be a list",
+    "dict_type": "should be a table",
+    "model_type": "should be a table",
+    "model_attributes_type": "should be a table",
+}
+"""What pydantic calls by its Python name, in the words of TOML."""
 
 
 def load_toml[ModelT: BaseModel](path: Path, model: type[ModelT]) -> ModelT:
@@ -112,7 +120,7 @@ def _describe(details: ErrorDetails, model: type[BaseModel]) -> str:
         return f"{key}: unknown key.{nearest_name(name, known)} Valid keys: {', '.join(known)}."
     if details["type"] == "missing":
         return f"{key}: is required and not given."
-    text = details["msg"].removeprefix("Value error, ")
+    text = _TOML_WORDS.get(details["type"], details["msg"].removeprefix("Value error, "))
     if details["type"] in ("value_error", "assertion_error"):
         return f"{key or 'whole file'}: {text}."
     value = repr(details["input"])

@@ -24,7 +24,10 @@ def search_roots(spec: DataSpec) -> tuple[Path, ...]:
         return (spec.root,)
     if chosen := os.environ.get(ROOT_VARIABLE):
         return (Path(chosen),)
-    return (Path("data"), _CHECKOUT.parent / "shared" / "data")
+    here = Path("data")
+    # An installed package has no checkout around it, and nothing beside it to look in.
+    in_checkout = (_CHECKOUT / "pyproject.toml").is_file()
+    return (here, _CHECKOUT.parent / "shared" / "data") if in_checkout else (here,)
 
 
 def find_folder(spec: DataSpec, names: Sequence[str]) -> Path:

@@ -1,15 +1,16 @@
-"""The canonical form of a graph, reached by an ordered list of verified passes."""
+"""The canonical form of a graph, reached by ordered lists of verified passes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from edgekit.core.stage import Note
-from edgekit.errors import InputError, InternalError, UnsupportedError
+from edgekit.errors import EdgekitError, InputError, InternalError, UnsupportedError
 from edgekit.graph.equivalence import TOLERANCE, EquivalenceCheck
-from edgekit.graph.passes.convert_opset import CANONICAL_IR_VERSION, ConvertOpset
+from edgekit.graph.passes.convert_opset import CANONICAL_IR_VERSION, CANONICAL_OPSET, ConvertOpset
 from edgekit.graph.passes.finish_names import FinishNames
 from edgekit.graph.passes.fold_constants import FoldConstants
 from edgekit.graph.passes.fuse_batch_norm import FuseBatchNorm
@@ -18,28 +19,43 @@ from edgekit.graph.passes.fuse_gelu import FuseGelu
 from edgekit.graph.passes.fuse_gemm import FuseGemm
 from edgekit.graph.passes.fuse_hard_activations import FuseHardActivations
 from edgekit.graph.passes.fuse_layer_norm import FuseLayerNorm
+from edgekit.graph.passes.fuse_pad import FusePad
 from edgekit.graph.passes.graph_pass import GraphPass
 from edgekit.graph.passes.infer_shapes import InferShapes
+from edgekit.graph.passes.inline_constant_if import InlineConstantIf
+from edgekit.graph.passes.inline_functions import InlineFunctions
 from edgekit.graph.passes.lift_constants import LiftConstants
+from edgekit.graph.passes.merge_layout_chains import MergeLayoutChains
 from edgekit.graph.passes.merge_parallel_convs import MergeParallelConvs
+from edgekit.graph.passes.merge_slices import MergeSlices
 from edgekit.graph.passes.normalize_clip import NormalizeClip
 from edgekit.graph.passes.normalize_pooling import NormalizePooling
 from edgekit.graph.passes.remove_dead import RemoveDead
 from edgekit.graph.passes.remove_identities import RemoveIdentities
 from edgekit.graph.passes.simplify_softmax import SimplifySoftmax
 from edgekit.graph.passes.strip_metadata import StripMetadata
+from edgekit.graph.signature import BATCH, dims_of
 
-PASSES: tuple[type[GraphPass], ...] = (
+PREPARE: tuple[type[GraphPass], ...] = (
+    # The conversion of opsets does not look into functions.
+    InlineFunctions,
     # Everything below knows the ops of one opset only.
     ConvertOpset,
     StripMetadata,
     # Passes look for constants among the initializers.
     LiftConstants,
+)
+"""Passes that bring a graph of any origin into a form that the others know; run once."""
+
+SIMPLIFY: tuple[type[GraphPass], ...] = (
     InferShapes,
     # Shape arithmetic collapses once shapes are known, and shows further shapes.
     FoldConstants,
     InferShapes,
     FoldConstants,
+    # Conditions are constant now; the branch may hold constants of its own.
+    InlineConstantIf,
+    LiftConstants,
     # A Dropout or Identity between two nodes would hide them from the fusions.
     RemoveIdentities,
     RemoveDead,
@@ -58,14 +74,21 @@ PASSES: tuple[type[GraphPass], ...] = (
     FuseConvAffine,
     NormalizePooling,
     SimplifySoftmax,
-    # New nodes have no shapes yet; fused constants leave unused ones behind.
-    InferShapes,
-    RemoveIdentities,
+    # After the fusions above, whose patterns hold such nodes.
+    FusePad,
+    MergeSlices,
+    MergeLayoutChains,
     RemoveDead,
-    FinishNames,
 )
-# SiLU stays as the pair x * Sigmoid(x): its single op, Swish, exists from opset 24 only.
-"""Passes in the order in which they run; a class may run more than once."""
+"""Passes that are repeated in this order until none changes the graph: one may uncover what
+another matches. SiLU stays as the pair ``x * Sigmoid(x)``: its single op, Swish, exists from
+opset 24 only."""
+
+FINISH: tuple[type[GraphPass], ...] = (FinishNames,)
+"""Passes that change names and order only; run once."""
+
+_MAX_ROUNDS = 10
+"""Rounds of `SIMPLIFY`; two or three are usual, the last of which changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +97,7 @@ class CanonicalizeResult:
 
     Attributes:
         model: New graph; the one given is not modified.
-        notes: Reasons of all passes, each once.
+        notes: Reasons of the passes for what is left, each once.
     """
 
     model: ir.Model
@@ -96,14 +119,19 @@ def canonicalize(model: ir.Model, *, verify: bool = True) -> CanonicalizeResult:
     """
     working = ir.from_proto(ir.to_proto(model))
     check = EquivalenceCheck(working) if verify else None
+    _run_once(working, PREPARE, check)
     notes: list[Note] = []
-    for pass_type in PASSES:
-        graph_pass = pass_type()
-        modified = graph_pass(working).modified
-        notes += graph_pass.notes
-        if modified and check is not None:
-            _verify(check, working, pass_type.__name__)
+    for _ in range(_MAX_ROUNDS):
+        # Reasons of an earlier round may no longer hold.
+        notes, modified = _run_once(working, SIMPLIFY, check)
+        if not modified:
+            break
+    else:
+        text = f"The passes still changed the graph after {_MAX_ROUNDS} rounds"
+        notes.append(Note(level="warning", text=text))
+    _run_once(working, FINISH, check)
     working.ir_version = CANONICAL_IR_VERSION
+    notes += _open_shapes(working)
     if check is not None:
         notes.append(
             Note(
@@ -114,16 +142,56 @@ def canonicalize(model: ir.Model, *, verify: bool = True) -> CanonicalizeResult:
     return CanonicalizeResult(working, tuple(dict.fromkeys(notes)))
 
 
-def _verify(check: EquivalenceCheck, model: ir.Model, name: str) -> None:
+def _run_once(
+    model: ir.Model, passes: Sequence[type[GraphPass]], check: EquivalenceCheck | None
+) -> tuple[list[Note], bool]:
+    """Runs passes in order; gives their reasons and whether one changed the graph."""
+    notes: list[Note] = []
+    any_modified = False
+    for pass_type in passes:
+        graph_pass = pass_type()
+        modified = graph_pass(model).modified
+        any_modified |= modified
+        notes += graph_pass.notes
+        if modified and check is not None:
+            _verify(check, model, pass_type)
+    return notes, any_modified
+
+
+def _open_shapes(model: ir.Model) -> list[Note]:
+    """A note on values whose shape depends on data: most targets refuse them."""
+    found = [
+        value.name or ""
+        for node in model.graph
+        for value in node.outputs
+        if any(isinstance(dim, str) and dim != BATCH for dim in dims_of(value) or ("?",))
+        and (value.uses() or value.is_graph_output())
+    ]
+    if not found:
+        return []
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    text = f"The shape of {found[0]!r}{more} is known only when the model runs"
+    return [Note(level="warning", where=found[0], text=text)]
+
+
+def _verify(check: EquivalenceCheck, model: ir.Model, pass_type: type[GraphPass]) -> None:
     try:
-        differences = check.compare(model)
+        wrong = [item for item in check.compare(model) if not item.relative <= TOLERANCE]
     except (InputError, UnsupportedError) as error:
-        raise InternalError(
-            f"Pass {name} left a graph that does not run: {error}. Please report it with the model"
-        ) from error
-    for found in differences:
-        if not found.relative <= TOLERANCE:
-            raise InternalError(
-                f"Pass {name} changed output {found.output!r} by {found.relative:.1e} of its "
-                f"range (accepted: {TOLERANCE:.0e}). Please report it with the model"
-            )
+        raise _blame(pass_type, f"left a graph that does not run: {error}") from error
+    if wrong:
+        raise _blame(
+            pass_type,
+            f"changed output {wrong[0].output!r} by {wrong[0].relative:.1e} of its range "
+            f"(accepted: {TOLERANCE:.0e})",
+        )
+
+
+def _blame(pass_type: type[GraphPass], what: str) -> EdgekitError:
+    """The error for a pass that broke the graph; converting opsets is ONNX's work."""
+    if pass_type is ConvertOpset:
+        return UnsupportedError(
+            f"Converting the model to opset {CANONICAL_OPSET} {what}. An op means something else "
+            f"in that opset; export the model with opset {CANONICAL_OPSET}"
+        )
+    return InternalError(f"Pass {pass_type.__name__} {what}. Please report it with the model")

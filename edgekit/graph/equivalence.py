@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.core.metrics import OutputDifference
-from edgekit.core.signature import ModelSignature, TensorSpec
+from edgekit.core.signature import TensorSpec
 from edgekit.errors import UnsupportedError
 from edgekit.graph.reference import ReferenceSession
+from edgekit.graph.signature import input_specs
 from edgekit.graph.values import Array
 
 TOLERANCE = 1e-4
@@ -18,18 +21,18 @@ _DYNAMIC_BATCH = 2
 
 
 def random_feeds(
-    signature: ModelSignature, seed: int = 0, batch: int = 1, *, small: bool = False
+    inputs: Sequence[TensorSpec], seed: int = 0, batch: int = 1, *, small: bool = False
 ) -> dict[str, Array]:
     """Seeded inputs: normal floats, bytes over their range, other integers 0 or 1.
 
     Args:
-        signature: Inputs to fill; symbolic dims become ``batch``.
+        inputs: Inputs to fill; symbolic dims become ``batch``.
         seed: Seed of the generator.
         batch: Size of a symbolic dim.
         small: Also bytes are 0 or 1, which is safe where they index a table.
     """
     generator = np.random.default_rng(seed)
-    return {spec.name: _random(spec, generator, batch, small) for spec in signature.inputs}
+    return {spec.name: _random(spec, generator, batch, small) for spec in inputs}
 
 
 def _random(spec: TensorSpec, generator: np.random.Generator, batch: int, small: bool) -> Array:
@@ -75,6 +78,20 @@ def difference(name: str, reference: Array, candidate: Array) -> OutputDifferenc
     )
 
 
+def _run_as_asked(
+    session: ReferenceSession, feeds: dict[str, Array], inputs: Sequence[TensorSpec]
+) -> dict[str, Array]:
+    try:
+        return session.run(feeds)
+    except UnsupportedError as error:
+        if not any(isinstance(dim, str) for spec in inputs for dim in spec.shape):
+            raise
+        raise UnsupportedError(
+            f"{error}. It was run with batch {_DYNAMIC_BATCH}, since its batch is symbolic; "
+            "if it works for one batch only, import it with that batch"
+        ) from error
+
+
 class EquivalenceCheck:
     """Outputs of a model before any rewrite, with which every later form is compared.
 
@@ -90,13 +107,14 @@ class EquivalenceCheck:
         """
         self.worst = 0.0
         with ReferenceSession(model, optimization="disabled") as session:
-            self._feeds = random_feeds(session.signature, seed, _DYNAMIC_BATCH)
+            inputs = input_specs(model)
+            self._feeds = random_feeds(inputs, seed, _DYNAMIC_BATCH)
             try:
                 self._outputs = session.run(self._feeds)
             except UnsupportedError:
                 # Bytes may be indices into a table that is smaller than their range.
-                self._feeds = random_feeds(session.signature, seed, _DYNAMIC_BATCH, small=True)
-                self._outputs = session.run(self._feeds)
+                self._feeds = random_feeds(inputs, seed, _DYNAMIC_BATCH, small=True)
+                self._outputs = _run_as_asked(session, self._feeds, inputs)
 
     def compare(self, model: ir.Model) -> tuple[OutputDifference, ...]:
         """Differences of ``model``'s outputs from the first ones, in output order.

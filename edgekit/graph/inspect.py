@@ -20,9 +20,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgekit.core.metadata import METADATA_KEY
 from edgekit.core.target import Inspection, OpCount
 from edgekit.errors import EdgekitError
 from edgekit.graph.io import external_files, load_onnx
+from edgekit.graph.metadata import read_metadata
 from edgekit.graph.passes.fold_constants import FoldConstants
 from edgekit.graph.passes.infer_shapes import InferShapes
 from edgekit.graph.passes.lift_constants import LiftConstants
@@ -59,6 +61,7 @@ def inspect_onnx(path: Path) -> Inspection:
         integer_ops=integer,
         float_ops=floating,
         details=_details(model, len(files) - 1),
+        metadata=read_metadata(model) if METADATA_KEY in model.metadata_props else None,
     )
 
 
@@ -148,12 +151,12 @@ def _parameters(model: ir.Model) -> int:
 
 
 def _op_name(node: ir.Node) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+    return node.op_type if not node.domain else f"{node.domain}::{node.op_type}"
 
 
 def _details(model: ir.Model, external: int) -> dict[str, str]:
     details = {
-        "opset": str(model.opset_imports.get("", model.opset_imports.get("ai.onnx", "?"))),
+        "opset": str(model.opset_imports[""]),
     }
     producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
     if producer:

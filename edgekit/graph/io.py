@@ -13,7 +13,7 @@ import onnx_ir as ir
 from edgekit.errors import InputError, UnsupportedError
 from edgekit.graph.metadata import read_metadata, write_metadata
 from edgekit.graph.signature import signature_of
-from edgekit.graph.validation import check_graph
+from edgekit.graph.validation import check_ops, check_validity, check_weights, shorten_domain
 from edgekit.graph.values import Array
 
 __all__ = ["load_onnx", "read_metadata", "save_onnx", "signature_of", "write_metadata"]
@@ -39,15 +39,14 @@ def load_onnx(path: Path) -> ir.Model:
             are listed), or its weights exceed 2 GiB.
     """
     proto = _parse(path)
+    shorten_domain(proto)
     _check_proto(proto, path)
-    try:
-        model = ir.from_proto(proto)
-    except Exception as error:
-        # onnx_ir raises many kinds on graphs whose parts do not fit together.
-        raise InputError(f"{path} holds no valid ONNX graph: {_first_line(error)}") from error
+    check_ops(proto, path)
+    model = ir.from_proto(proto)
     _read_external(model, path)
+    check_validity(proto, path)
     _drop_weights_from_inputs(model)
-    check_graph(model, path)
+    check_weights(model, path)
     return model
 
 
@@ -129,7 +128,7 @@ def _why_unreadable(content: bytes) -> str:
 def _check_proto(proto: onnx.ModelProto, path: Path) -> None:
     if not proto.HasField("graph") or not proto.graph.node:
         raise InputError(f"{path} holds no graph: it has no nodes, so there is nothing to convert")
-    if not any(entry.domain in ("", "ai.onnx") for entry in proto.opset_import):
+    if not any(entry.domain == "" for entry in proto.opset_import):
         raise InputError(
             f"{path} declares no opset of the standard domain; the file is cut off or was not "
             "written by an ONNX exporter"
@@ -227,7 +226,3 @@ def _write_beside(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,7 +13,7 @@ import onnxruntime
 
 from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.errors import InputError, UnsupportedError
-from edgekit.graph.signature import signature_of
+from edgekit.graph.signature import input_specs, signature_of
 from edgekit.graph.values import Array
 
 Optimization = Literal["disabled", "basic", "extended", "all"]
@@ -52,13 +53,19 @@ class ReferenceSession:
             UnsupportedError: If the runtime refuses the graph.
         """
         model = _model_of(source)
-        self._signature = signature_of(model)
+        # Outputs may have no shape before inference, and running needs none.
+        self._model = model
+        self._inputs = input_specs(model)
         self._session = _start(source, threads, optimization)
 
     @property
     def signature(self) -> ModelSignature:
-        """Inputs and outputs."""
-        return self._signature
+        """Inputs and outputs.
+
+        Raises:
+            UnsupportedError: If the rank of an output is unknown.
+        """
+        return signature_of(self._model)
 
     @property
     def runtime(self) -> str:
@@ -78,8 +85,8 @@ class ReferenceSession:
             InputError: If a feed is missing, unknown, or of the wrong shape or dtype.
             UnsupportedError: If the runtime fails while executing.
         """
-        check_feeds(self._signature, feeds)
-        names = [spec.name for spec in self._signature.outputs]
+        check_feeds(self._inputs, feeds)
+        names = [value.name or "" for value in self._model.graph.outputs]
         return dict(zip(names, _run(self._session, feeds), strict=True))
 
     def close(self) -> None:
@@ -105,26 +112,33 @@ class ReferenceSession:
         )
 
 
-def check_feeds(signature: ModelSignature, feeds: Mapping[str, Array]) -> None:
-    """Compares feeds with a signature.
+def check_feeds(
+    signature: ModelSignature | Sequence[TensorSpec], feeds: Mapping[str, Array]
+) -> None:
+    """Compares feeds with the inputs that a model has.
+
+    Args:
+        signature: The model's signature, or its inputs alone.
+        feeds: By input name.
 
     Raises:
         InputError: Naming what was expected and what was given.
     """
-    expected = "; ".join(map(str, signature.inputs))
-    missing = [spec.name for spec in signature.inputs if spec.name not in feeds]
+    inputs = signature.inputs if isinstance(signature, ModelSignature) else signature
+    expected = "; ".join(map(str, inputs))
+    missing = [spec.name for spec in inputs if spec.name not in feeds]
     if missing:
         raise InputError(
             f"No value for input {', '.join(map(repr, missing))}; "
             f"got {sorted(feeds)}, the model expects {expected}"
         )
-    unknown = sorted(feeds.keys() - {spec.name for spec in signature.inputs})
+    unknown = sorted(feeds.keys() - {spec.name for spec in inputs})
     if unknown:
         raise InputError(
             f"The model has no input {', '.join(map(repr, unknown))}; it expects {expected}"
         )
     symbols: dict[str, int] = {}
-    for spec in signature.inputs:
+    for spec in inputs:
         array = feeds[spec.name]
         if not _matches(spec, array, symbols):
             got = f"{array.dtype.name}[{', '.join(map(str, array.shape))}]"
@@ -198,5 +212,4 @@ def _run(session: Any, feeds: Mapping[str, Array]) -> list[Array]:
 def _reason(error: Exception) -> str:
     """The runtime's message on one line, without its error code prefix."""
     text = " ".join(str(error).split())
-    prefix, separator, rest = text.partition("] : ")
-    return rest if separator and prefix.startswith("[ONNXRuntimeError") else text
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)

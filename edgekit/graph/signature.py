@@ -78,10 +78,22 @@ def _spec(value: ir.Value, role: str) -> TensorSpec:
     dims = dims_of(value)
     if dims is None:
         raise UnsupportedError(
-            f"The rank of {role} {value.name!r} is unknown. "
-            f"Give the input shapes, for example --input {value.name}:1x3x224x224"
+            f"The rank of {role} {value.name!r} is unknown and cannot be inferred; "
+            f"export the model with a shape for it"
         )
     return TensorSpec(name=value.name or "", shape=dims, dtype=numpy_name(value.dtype))
+
+
+def input_specs(model: ir.Model) -> tuple[TensorSpec, ...]:
+    """Inputs of a graph in order; initializers are not inputs.
+
+    Raises:
+        UnsupportedError: If one is no tensor, or its rank is unknown.
+    """
+    weights = model.graph.initializers.keys()
+    return tuple(
+        _spec(value, "input") for value in model.graph.inputs if value.name not in weights
+    )
 
 
 def signature_of(model: ir.Model) -> ModelSignature:
@@ -90,10 +102,7 @@ def signature_of(model: ir.Model) -> ModelSignature:
     Raises:
         UnsupportedError: If one is no tensor, or its rank is unknown.
     """
-    initializers = model.graph.initializers
     return ModelSignature(
-        inputs=tuple(
-            _spec(value, "input") for value in model.graph.inputs if value.name not in initializers
-        ),
+        inputs=input_specs(model),
         outputs=tuple(_spec(value, "output") for value in model.graph.outputs),
     )

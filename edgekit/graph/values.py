@@ -94,7 +94,8 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     while unique in taken:
         unique = f"{name}_{count}"
         count += 1
-    tensor = ir.tensor(np.ascontiguousarray(array), name=unique)
+    # ascontiguousarray alone would turn a scalar into a vector of one.
+    tensor = ir.tensor(np.ascontiguousarray(array).reshape(array.shape), name=unique)
     value = ir.Value(
         name=unique,
         shape=ir.Shape(array.shape),
@@ -144,7 +145,8 @@ def replace_node(
 ) -> ir.Node:  # fmt: skip
     """Puts a new node with one output in the place of ``old``'s first output.
 
-    The value keeps its name; ``old`` is removed when its other outputs are unused.
+    The value keeps its name; ``old`` is removed with the nodes that nothing reads then, so
+    its other outputs must be unused.
 
     Returns:
         The new node, named like the old one.
@@ -159,7 +161,9 @@ def replace_node(
                 graph.outputs[index] = output
     former.name = f"{former.name}_replaced"
     ir.convenience.replace_all_uses_with(former, output)
+    sources = tuple(old.inputs)
     graph.remove(old, safe=True)
+    remove_unread(graph, sources)
     return node
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "build_plan"]
 
-_NO_DATA = "The project names no data set (section [data])."
+_NO_DATA = "No data set is named (section [data], option --data)."
 _NO_MODULE = (".onnx", ".pt2")
 _ZOOS = ("timm:", "torchvision:")
 
@@ -41,6 +41,7 @@ def build_plan(project: ProjectConfig) -> Plan:
         MissingToolError: If the only problem is that targets cannot be made on this machine.
     """
     draft = _Draft(project)
+    draft.read_labels()
     inputs = draft.parsed_inputs()
     weights: Source | None = None
     if "train" in project.stages:
@@ -68,7 +69,9 @@ class _Draft:
     notes: list[Note] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    labels: tuple[str, ...] = ()
     training: Source | None = None
+    quantized: Source | None = None
     reference: Source | None = None
     reference_reason: str = ""
 
@@ -87,7 +90,15 @@ class _Draft:
             Step(step_id, get_stage(stage), config, inputs, target, machine_bound=machine_bound)
         )
 
+    def read_labels(self) -> None:
+        """Takes the class names of the model."""
+        try:
+            self.labels = self.project.model.class_names()
+        except ConfigError as error:
+            self.problems.append(str(error))
+
     def parsed_inputs(self) -> tuple[InputRequest, ...]:
+        """The model's inputs as the importers take them."""
         from edgekit.graph.importers import parse_input
 
         parsed = []
@@ -126,7 +137,7 @@ class _Draft:
             weights=model.weights,
             input=spec,
             preprocessing=model.preprocessing,
-            labels=model.labels,
+            labels=self.labels,
             data=data.model_copy(update={"split": "train"}),
             options=self.project.train,
         )
@@ -148,7 +159,7 @@ class _Draft:
             inputs=inputs,
             dynamic_batch=model.dynamic_batch,
             preprocessing=model.preprocessing,
-            labels=model.labels,
+            labels=self.labels,
             name=model.name or self.project.name,
         )
         if weights is None:
@@ -189,12 +200,37 @@ class _Draft:
             )
         for precision in section.precision:
             if precision in target.info.precisions:
-                self._add_artifact(target, precision, engine, section, model)
+                source = self._quantized(model) if precision == "int8" else model
+                if source is not None:
+                    self._add_artifact(target, precision, engine, section, source)
             else:
                 self.problems.append(
                     f"targets.{name}.precision: {precision} is not offered; "
                     f"accepted: {', '.join(target.info.precisions)}"
                 )
+
+    def _quantized(self, model: Source) -> Source | None:
+        """The QDQ graph that all int8 targets are lowered from; planned once."""
+        if self.quantized is not None:
+            return self.quantized
+        section = self.project.quantize
+        data = section.calibration or self.project.data
+        if data is None:
+            self.problems.append(
+                "targets: int8 needs data to calibrate with; add a section [data] or "
+                "[quantize.calibration] (--calibrate)"
+            )
+            return None
+        from edgekit.stages.quantize import QuantizeConfig
+
+        if section.calibration is None:
+            # Never the samples that accuracy is measured on.
+            data = data.model_copy(update={"split": "train", "limit": None})
+        config = QuantizeConfig(calibration=data, options=section.quantize_options())
+        self.add("quantize", "quantize", config, model=model)
+        self.quantized = Source("quantize", "model")
+        self.outputs.append(PublishedOutput(f"{self.project.name}.qdq.onnx", self.quantized))
+        return self.quantized
 
     def _add_artifact(
         self,
@@ -245,7 +281,7 @@ class _Draft:
 
         section = self.project.benchmark
         if not section.enabled:
-            return Unavailable(reason="Measuring is switched off (benchmark.enabled).")
+            return Unavailable(reason="Measuring is switched off (benchmark.enabled, --no-bench).")
         if (reason := target.capabilities().measurable) is not None:
             self.notes.append(Note(where=f"benchmark-{suffix}", text=reason.reason))
             return reason

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
@@ -13,10 +13,14 @@ from edgekit.core.target import BenchConfig, Precision
 from edgekit.core.toml_config import load_toml, nearest_name
 from edgekit.data.datasets import DataSpec
 from edgekit.errors import ConfigError
+from edgekit.quantization.options import QuantizeOptions
 from edgekit.training.config import TrainConfig
 
 MODEL_STAGES = ("train",)
 """Stages that `ProjectConfig.stages` may name. Each has a section of its own name."""
+
+
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 def _as_tuple(value: object) -> object:
@@ -30,9 +34,9 @@ Precisions = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"enum": ["float32", "float16"], "type": "string"},
+                {"enum": list(PRECISIONS), "type": "string"},
                 {
-                    "items": {"enum": ["float32", "float16"], "type": "string"},
+                    "items": {"enum": list(PRECISIONS), "type": "string"},
                     "minItems": 1,
                     "type": "array",
                 },
@@ -70,19 +74,28 @@ class ModelSection(FrozenModel):
             raise ValueError("give labels or labels_file, not both")
         return self
 
+    def class_names(self) -> tuple[str, ...]:
+        """The labels, read from ``labels_file`` where they stand there.
+
+        Raises:
+            ConfigError: If the file cannot be read or holds no names.
+        """
+        return self.labels if self.labels_file is None else read_labels(self.labels_file)
+
 
 class TargetSection(FrozenModel):
     """What is made for one target."""
 
     precision: Precisions = Field(
-        ("float32",), description="Numeric form, or a list of them: float32, float16."
+        ("float32",), description="Numeric form, or a list of them: float32, float16, int8."
     )
     engine: str | None = Field(None, description="Lowering engine; the target's own by default.")
     tolerance: float | None = Field(
         None,
         gt=0,
         description="Largest accepted difference from ONNX Runtime, as a share of the output's "
-        "range; 1e-4 for float32 and 2e-2 for float16 by default.",
+        "range; 1e-4 for float32 and 2e-2 for float16 by default. An int8 artifact is compared "
+        "integer by integer instead.",
     )
 
     @field_validator("precision")
@@ -117,6 +130,18 @@ class BenchmarkSection(BenchConfig):
         return BenchConfig.model_validate(self.model_dump(exclude={"enabled"}))
 
 
+class QuantizeSection(QuantizeOptions):
+    """How int8 targets are quantized; needed as soon as a target wants int8."""
+
+    calibration: DataSpec | None = Field(
+        None, description="Data that activation ranges are taken from; [data] by default."
+    )
+
+    def quantize_options(self) -> QuantizeOptions:
+        """The options of the stage."""
+        return QuantizeOptions.model_validate(self.model_dump(exclude={"calibration"}))
+
+
 class ReportSection(FrozenModel):
     """What is told at the end."""
 
@@ -141,6 +166,7 @@ class ProjectConfig(FrozenModel):
     targets: dict[str, TargetSection] = Field(
         min_length=1, description="What is made, by name of the target."
     )
+    quantize: QuantizeSection = QuantizeSection()
     evaluate: EvaluateSection = EvaluateSection()
     benchmark: BenchmarkSection = BenchmarkSection()
     report: ReportSection = ReportSection()
@@ -169,13 +195,14 @@ def load_project(path: Path) -> ProjectConfig:
     project = load_toml(path, ProjectConfig)
     folder = path.absolute().parent
     model = project.model
-    changes: dict[str, Any] = {"source": _source_from(model.source, folder)}
-    if model.labels_file is not None:
-        changes |= {"labels": read_labels(model.labels_file), "labels_file": None}
-    updates: dict[str, Any] = {"model": model.model_copy(update=changes)}
+    source = {"source": _source_from(model.source, folder)}
+    updates: dict[str, Any] = {"model": model.model_copy(update=source)}
     if project.data is not None:
         place = {"set": _set_from(project.data.set, folder)}
         updates["data"] = project.data.model_copy(update=place)
+    if (calibration := project.quantize.calibration) is not None:
+        placed = calibration.model_copy(update={"set": _set_from(calibration.set, folder)})
+        updates["quantize"] = project.quantize.model_copy(update={"calibration": placed})
     return project.model_copy(update=updates)
 
 

@@ -20,6 +20,7 @@ ENTRY_POINT_GROUP = "edgekit.targets"
 _STAGES: Mapping[str, str] = {
     "train": "edgekit.stages.train:TrainStage",
     "import_model": "edgekit.stages.import_model:ImportStage",
+    "quantize": "edgekit.stages.quantize:QuantizeStage",
     "lower": "edgekit.stages.lower:LowerStage",
     "evaluate": "edgekit.stages.evaluate:EvaluateStage",
     "benchmark": "edgekit.stages.benchmark:BenchmarkStage",

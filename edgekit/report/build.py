@@ -11,7 +11,8 @@ from edgekit.report.render_markdown import render_markdown
 from edgekit.store.durable import write_bytes
 from edgekit.store.os_errors import os_errors_explained
 
-FILE_NAMES = ("report.json", "report.md", "report.html")
+REPORT_PAGE = "report.html"
+FILE_NAMES = ("report.json", "report.md", REPORT_PAGE)
 
 
 def write_report(summary: RunSummary, folder: Path) -> tuple[Path, ...]:

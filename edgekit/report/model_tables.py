@@ -58,8 +58,22 @@ def _operator_table(title: str, name: str, graph: GraphSummary | Unavailable) ->
     rows = tuple(texts(item.op, str(item.count)) for item in graph.ops)
     parts = [name] if name else []
     parts.append(f"{graph.float_ops} on floating point, {graph.integer_ops} on integers")
-    parts += [f"{key}: {value}" for key, value in graph.details.items()]
     return Table(columns, rows, caption="; ".join(parts), title=title)
+
+
+def detail_tables(summary: RunSummary) -> tuple[Table, ...]:
+    """What the inspection found that is particular to each file's format."""
+    graphs = [("Canonical graph", summary.source_graph)]
+    graphs += [
+        (label_of(result), result.artifact.graph)
+        for result in summary.targets
+        if isinstance(result.artifact, ArtifactSummary)
+    ]
+    return tuple(
+        facts([(key.replace("_", " "), text) for key, text in graph.details.items()], title=title)
+        for title, graph in graphs
+        if isinstance(graph, GraphSummary) and graph.details
+    )
 
 
 def training_tables(summary: RunSummary) -> tuple[Table, ...]:

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from edgekit.core.run_summary import RunSummary
 from edgekit.report.measurement_tables import accuracy_tables, difference_tables, latency_tables
-from edgekit.report.model_tables import model_tables, operator_tables, training_tables
+from edgekit.report.model_tables import (
+    detail_tables,
+    model_tables,
+    operator_tables,
+    training_tables,
+)
 from edgekit.report.run_tables import environment_tables, note_tables, provenance_tables
 from edgekit.report.tables import Table
 
@@ -19,13 +24,13 @@ class Section:
         anchor: Identifier in the page.
         title: The heading.
         tables: What stands below it, at least one table.
-        folded: True for long tables, which the page shows when asked.
+        folded: What the page shows in place of long tables until asked; empty shows them.
     """
 
     anchor: str
     title: str
     tables: tuple[Table, ...]
-    folded: bool = False
+    folded: str = ""
 
 
 def all_sections(summary: RunSummary) -> tuple[Section, ...]:
@@ -34,11 +39,14 @@ def all_sections(summary: RunSummary) -> tuple[Section, ...]:
         Section("accuracy", "Accuracy", accuracy_tables(summary)),
         Section("latency", "Latency", latency_tables(summary)),
         Section("difference", "Difference to ONNX Runtime", difference_tables(summary)),
-        Section("training", "Training", training_tables(summary), folded=True),
+        Section("training", "Training", training_tables(summary), "Every epoch"),
         Section("model", "Model", model_tables(summary)),
         Section("operators", "Operators", operator_tables(summary)),
+        Section("files", "Files", detail_tables(summary), "What the inspection found"),
         Section("notes", "Notes", note_tables(summary)),
         Section("environment", "Environment", environment_tables(summary)),
-        Section("provenance", "Provenance", provenance_tables(summary), folded=True),
+        Section(
+            "provenance", "Provenance", provenance_tables(summary), "Digests, steps, durations"
+        ),
     )
     return tuple(section for section in made if section.tables)

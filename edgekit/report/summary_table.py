@@ -52,18 +52,24 @@ def conditions(summary: RunSummary) -> str:
     latencies = [item.latency for item in summary.targets]
     timed = [item for item in latencies if not isinstance(item, Unavailable)]
     if timed:
-        parts.append(
-            f"Latency on {'; '.join(sorted({_latency_conditions(item) for item in timed}))}."
-        )
+        parts.append(f"Latency on {_latency_conditions(timed)}.")
     return " ".join(parts)
 
 
-def _latency_conditions(latency: LatencyStats) -> str:
-    threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
-    return (
-        f"{latency.device}, {threads}, batch {latency.batch}, "
-        f"{latency.runs} runs after {latency.warmup_runs} warm-up runs"
+def _latency_conditions(measured: list[LatencyStats]) -> str:
+    """The conditions of all measurements, as ranges where they differ."""
+    devices = "; ".join(dict.fromkeys(item.device for item in measured))
+    threads, batch, runs, warmup = (
+        _range([getattr(item, name) for item in measured])
+        for name in ("threads", "batch", "runs", "warmup_runs")
     )
+    plural = "thread" if threads == "1" else "threads"
+    return f"{devices}, {threads} {plural}, batch {batch}, {runs} runs after {warmup} warm-up runs"
+
+
+def _range(values: list[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def accuracy_cell(accuracy: AccuracyReport | Unavailable, agreement: Proportion | None) -> Cell:

@@ -83,6 +83,7 @@ def texts(*values: str) -> tuple[Cell, ...]:
     return tuple(Cell(value) for value in values)
 
 
-def facts(rows: Sequence[tuple[str, str]]) -> Table:
+def facts(rows: Sequence[tuple[str, str]], title: str = "") -> Table:
     """A table of names and values."""
-    return Table((Column("Fact"), Column("Value")), tuple(texts(*row) for row in rows))
+    columns = (Column("Fact"), Column("Value"))
+    return Table(columns, tuple(texts(*row) for row in rows), title=title)

@@ -13,6 +13,7 @@ from edgekit.core.metadata import Preprocessing
 from edgekit.core.stage import StageConfig, StageContext, StageResult
 from edgekit.errors import InputError
 from edgekit.graph.importers import ImportRequest, InputRequest, import_model
+from edgekit.training.module_sources import module_sources
 
 _FILE_SUFFIXES = (".onnx", ".pt2")
 
@@ -55,17 +56,16 @@ class ImportStage:
         return ImportConfig
 
     def external_files(self, config: ImportConfig) -> tuple[Path, ...]:
-        """The model file (with its external data) or the factory's file, and the weights.
+        """The model file (with its external data) or the factory's files, and the weights.
 
         Raises:
             InputError: If one is missing.
         """
         files: list[Path] = []
-        place = config.source.rpartition(":")[0]
         if config.source.lower().endswith(_FILE_SUFFIXES):
             files.append(Path(config.source))
-        elif place.endswith(".py"):
-            files.append(Path(place))
+        else:
+            files += module_sources(config.source)
         if config.weights is not None:
             files.append(config.weights)
         for path in files:

@@ -22,8 +22,14 @@ from edgekit.measure.feeds import random_feeds
 if TYPE_CHECKING:
     from edgekit.core.target import Array
 
-DEFAULT_TOLERANCES: Mapping[Precision, float] = {"float32": 1e-4, "float16": 2e-2}
-"""Largest accepted difference for each numeric form, as a share of the output's range."""
+DEFAULT_TOLERANCES: Mapping[Precision, float] = {"float32": 1e-4, "float16": 2e-2, "int8": 1.0}
+"""Largest accepted difference for each numeric form, as a share of the output's range.
+
+An int8 artifact is compared tensor by tensor and operator by operator where the target can
+(`Target.verify`); end to end, one rounding may change all that follows."""
+
+MAX_FORCED_LSB = 1
+"""Kernels multiply by fixed-point numbers, so an operator may round one step otherwise."""
 
 _DYNAMIC_BATCHES = (1, 3)
 """Batch sizes tried when the artifact leaves the batch open."""
@@ -70,7 +76,7 @@ class LowerStage:
     name: ClassVar[str] = "lower"
     version: ClassVar[int] = 1
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
-        "model": frozenset({ArtifactKind.ONNX})
+        "model": frozenset({ArtifactKind.ONNX, ArtifactKind.QDQ_ONNX})
     }
     optional: ClassVar[frozenset[str]] = frozenset()
     produces: ClassVar[Mapping[str, ArtifactKind | None]] = {
@@ -109,6 +115,8 @@ class LowerStage:
         path = context.workdir / "verification.json"
         path.write_text(verification.model_dump_json(), encoding="utf-8")
         notes = [Note(text=text) for text in lowered.notes]
+        if config.precision == "int8":
+            notes += _require_exact(target, source, lowered.artifact)
         if isinstance(verification.differences, Unavailable):
             reason = verification.differences.reason
             notes.append(Note(level="warning", text=f"The artifact was not executed: {reason}"))
@@ -120,6 +128,46 @@ class LowerStage:
             metrics={"verification": verification.model_dump(mode="json")},
             notes=tuple(notes),
         )
+
+
+def _require_exact(target: Target, source: Artifact, artifact: Artifact) -> list[Note]:
+    """Compares an integer artifact with its QDQ graph.
+
+    Raises:
+        VerificationError: If integers, scales or zero points differ, or an operator is more
+            than one step off.
+    """
+    report = target.verify(artifact.path, source.path, ())
+    if isinstance(report, Unavailable):
+        return [Note(where=artifact.path.name, text=report.reason)]
+    problems = [
+        f"tensor {item.tensor!r} of value {item.value!r}: {item.what}: {item.detail}"
+        for item in report.mismatches
+    ]
+    problems += [
+        f"tensor {item.tensor!r} ({' + '.join(item.operators)}) is {item.lsb} steps off on "
+        f"{item.share:.2%} of its elements"
+        for item in report.forced
+        if item.lsb > MAX_FORCED_LSB
+    ]
+    problems += [f"custom operator {name}" for name in report.custom_ops]
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise VerificationError(
+            f"The {target.info.name} artifact is not exactly its QDQ graph; it is not kept:\n"
+            f"{lines}\nPlease report the model."
+        )
+    notes = [
+        Note(
+            text=f"{report.compared_tensors} quantized tensors compared with the QDQ graph: none "
+            f"differs; largest teacher-forced difference of an operator: {report.max_lsb} LSB"
+        )
+    ]
+    notes += [
+        Note(level="warning", where=name, text="computes in float inside the int8 model")
+        for name in report.float_ops
+    ]
+    return notes
 
 
 def verification_feeds(
@@ -184,7 +232,10 @@ def _verify(
         )
     from edgekit.graph.reference import ReferenceSession
 
-    reference = ReferenceSession(source.path)
+    # ONNX Runtime's fused integer kernels round unlike the Q/DQ nodes that define the result.
+    reference = ReferenceSession(
+        source.path, optimization="disabled" if config.precision == "int8" else "all"
+    )
     try:
         differences = _differences(session, reference, source, config, context)
         verification = Verification(

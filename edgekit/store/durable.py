@@ -50,11 +50,21 @@ def copy_into_place(source: Path, destination: Path) -> None:
             shutil.copyfile(source, fresh)
         sync_tree(fresh)
         if destination.is_dir() or (fresh.is_dir() and destination.exists()):
-            destination.rename(holder / "old")
-        fresh.rename(destination)
+            _swap(fresh, destination, holder / "old")
+        else:
+            fresh.rename(destination)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
     sync_path(destination.parent)
+
+
+def _swap(fresh: Path, destination: Path, aside: Path) -> None:
+    destination.rename(aside)
+    try:
+        fresh.rename(destination)
+    except BaseException:
+        aside.rename(destination)
+        raise
 
 
 def sync_tree(path: Path) -> None:

@@ -16,7 +16,7 @@ from edgekit.core.hashing import digest_path
 from edgekit.core.stage import Note, StageResult
 from edgekit.errors import InternalError, UsageError
 from edgekit.store.durable import TEMPORARY_PREFIX, sync_path, sync_tree, write_bytes
-from edgekit.store.file_lock import exclusive_lock, locked, shared_lock
+from edgekit.store.file_lock import FileLock, exclusive_lock, locked, shared_lock
 from edgekit.store.os_errors import os_errors_explained
 from edgekit.store.provenance import OutputRecord, Provenance, Record, Timing
 from edgekit.store.scratch import remove_abandoned, scratch_folder
@@ -172,6 +172,10 @@ class Store:
         """
         with self._explained("clean"):
             scratch = remove_abandoned(self._scratch)
+            for path in self._locks.glob("*.lock"):
+                lock = FileLock(path)
+                if lock.try_acquire():
+                    lock.release()
             with exclusive_lock(self.root / "commit.lock") as alone:
                 objects = self._remove_unnamed() if alone else 0
         return Garbage(scratch, objects)

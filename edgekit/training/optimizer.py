@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -20,7 +22,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     return SGD(groups, lr=config.lr, momentum=_MOMENTUM, nesterov=True, foreach=False)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Splits parameters into those with weight decay and those without.
 
     Vectors and scalars are biases and the scales and shifts of normalisations. Decaying them

@@ -38,7 +38,7 @@ class Attention(nn.Module):
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         """[N, tokens, width] to [N, heads, tokens, head_width]."""
-        return x.unflatten(2, (self.heads, self.head_width)).transpose(1, 2)
+        return x.reshape(x.shape[0], -1, self.heads, self.head_width).transpose(1, 2)
 
 
 class TransformerBlock(nn.Module):

@@ -15,5 +15,6 @@ INFO = TargetInfo(
     extra="",
     artifact_kind=ArtifactKind.ORT_ONNX,
     suffix=".onnx",
-    precisions=("float32", "float16"),
+    precisions=("float32", "float16", "int8"),
+    tools=("onnxruntime",),
 )

@@ -97,7 +97,7 @@ class OrtSession:
             InputError: If a feed is missing or has the wrong shape or dtype.
         """
         session = self._open()
-        check_feeds(self._signature, feeds)
+        check_feeds(self._signature.inputs, feeds)
         given = dict(feeds)
 
         def invoke() -> list[Array]:
@@ -129,6 +129,9 @@ def start_quietly(model: str | bytes, threads: int, *, optimize: bool = True) ->
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ONLY_FATAL
+    # Without it, uint8 x int8 kernels add in 16 bits on x86 processors that lack VNNI, and
+    # saturate: ResNet-20 then differs from its own QDQ graph on 3 % of CIFAR-10.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

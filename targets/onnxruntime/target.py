@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.target import (
     BenchConfig,
@@ -26,6 +28,8 @@ from edgekit.targets.onnxruntime import INFO
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from edgekit.core.target import Array
 
 _FACTORY = "edgekit.targets.onnxruntime.target:create_target"
 _PRELOAD = ("edgekit.targets.onnxruntime.runtime",)
@@ -73,7 +77,9 @@ class OnnxRuntimeTarget:
             save_onnx,
             signature_of,
         )
+        from edgekit.graph.quantized import require_qdq
         from edgekit.targets.onnxruntime.half_weights import halve_weights
+        from edgekit.targets.onnxruntime.uint8_activations import shift_activations
 
         if config.engine not in INFO.engines:
             raise ConfigError(
@@ -81,6 +87,7 @@ class OnnxRuntimeTarget:
                 f"{', '.join(INFO.engines)}."
             )
         model = load_onnx(source.path)
+        require_qdq(model, config.precision)
         if external_files(source.path):
             raise UnsupportedError(
                 f"{source.path.name} keeps its weights in a file of their own (they exceed "
@@ -93,6 +100,9 @@ class OnnxRuntimeTarget:
         notes: tuple[str, ...] = ()
         if config.precision == "float16":
             notes = halve_weights(model)
+            save_onnx(model, path)
+        elif config.precision == "int8":
+            notes = shift_activations(model)
             save_onnx(model, path)
         else:
             _copy(source.path, path)
@@ -139,11 +149,17 @@ class OnnxRuntimeTarget:
 
         return inspect_onnx(path)
 
-    def quant_constraints(self) -> Unavailable:
-        """What the target demands of quantized graphs: not yet stated."""
+    def verify(
+        self, artifact: Path, source: Path, samples: Sequence[Mapping[str, Array]]
+    ) -> ExactnessReport | Unavailable:
+        """Not needed: the artifact is the QDQ graph, its zero points moved by 128."""
         return Unavailable(
-            reason="edgekit does not quantize yet; target onnxruntime runs float32 and float16."
+            reason="target onnxruntime runs the QDQ graph itself; LowerStage compares the outputs."
         )
+
+    def quant_constraints(self) -> Unavailable:
+        """What the target demands of quantized graphs: nothing, it runs any QDQ graph."""
+        return Unavailable(reason="ONNX Runtime runs every QDQ graph.")
 
     def integrate(self, artifact: Artifact, destination: Path) -> Unavailable:
         """Writes an application skeleton: not yet offered."""

@@ -14,6 +14,7 @@ INFO = TargetInfo(
     extra="tflite",
     artifact_kind=ArtifactKind.TFLITE,
     suffix=".tflite",
-    precisions=("float32", "float16"),
+    precisions=("float32", "float16", "int8"),
     engines=("edgekit", "onnx2tf"),
+    tools=("ai-edge-litert", "onnx2tf"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from edgekit.errors import InputError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    type Array = npt.NDArray[np.generic]
+    type Array = npt.NDArray[Any]
 
 
 def check_feeds(signature: ModelSignature, feeds: Mapping[str, Array]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from edgekit.core.metadata import METADATA_KEY
+from edgekit.core.metadata import METADATA_KEY, ModelMetadata
 from edgekit.core.signature import ModelSignature
 from edgekit.core.target import Inspection, OpCount
 from edgekit.errors import InputError
-from edgekit.targets.tflite.metadata import OFFICIAL_ENTRY, canonical_signature
+from edgekit.targets.tflite.metadata import OFFICIAL_ENTRY, canonical_signature, embedded_in
 from edgekit.targets.tflite.model_file import ModelFile, read_model_file
 from edgekit.targets.tflite.operator_costs import (
     count_arithmetic,
@@ -26,7 +26,7 @@ def inspect(path: Path) -> Inspection:
     """Static facts about a .tflite file; needs neither LiteRT nor flatbuffers.
 
     Operators of all subgraphs are counted; multiply-accumulates and transposes are those of
-    the main graph, with dynamic dims taken as 1.
+    the main graph, with a dynamic batch taken as 1.
 
     Raises:
         InputError: If the file is missing, damaged or of another format.
@@ -69,7 +69,17 @@ def inspect(path: Path) -> Inspection:
         integer_ops=arithmetic.integer,
         float_ops=arithmetic.floating,
         details=details,
+        metadata=_metadata(file),
     )
+
+
+def _metadata(file: ModelFile) -> ModelMetadata | None:
+    """Edgekit's own entry; None when there is none or, as `_signature` tells, it is unusable."""
+    try:
+        embedded = embedded_in(file)
+    except InputError:
+        return None
+    return None if embedded is None else embedded.metadata
 
 
 def _signature(file: ModelFile) -> tuple[ModelSignature, str]:

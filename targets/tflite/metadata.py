@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,7 @@ from edgekit.targets.tflite.model_file import ModelFile, parse_model, read_model
 from edgekit.targets.tflite.official_metadata import write_official
 from edgekit.targets.tflite.repacking import with_metadata_entries
 from edgekit.targets.tflite.stored_signature import misfit, stored_signature
+from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 OFFICIAL_ENTRY = "TFLITE_METADATA"
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the oldest a ZIP can state: equal input, equal bytes
@@ -40,12 +41,15 @@ class EmbeddedMetadata(FrozenModel):
         metadata: As it came with the canonical graph.
         signature: In canonical axis order, with ``stored_axes`` of this file.
         provenance: For example digest of the source graph and version of edgekit.
+        tensors: Which value of the canonical graph each activation tensor holds; empty where
+            another engine made the file.
     """
 
     format_version: Literal[1] = 1
     metadata: ModelMetadata
     signature: ModelSignature
     provenance: dict[str, str]
+    tensors: tuple[TensorOrigin, ...] = ()
 
 
 def embed_metadata(
@@ -53,6 +57,7 @@ def embed_metadata(
     metadata: ModelMetadata,
     signature: ModelSignature,
     provenance: Mapping[str, str],
+    tensors: Sequence[TensorOrigin] = (),
 ) -> bytes:
     """Puts both metadata entries and the label file into a .tflite file.
 
@@ -64,6 +69,7 @@ def embed_metadata(
         metadata: Of the model.
         signature: Canonical, with ``stored_axes``; tensors in the order of the file.
         provenance: Facts on the origin, by name.
+        tensors: Which value each activation tensor holds, where that is known.
 
     Raises:
         InputError: If ``model_bytes`` is damaged or no .tflite file.
@@ -76,7 +82,9 @@ def embed_metadata(
     if reason:
         raise InternalError(f"The signature does not describe the .tflite file: {reason}.")
     description = describe(metadata, signature)
-    own = EmbeddedMetadata(metadata=metadata, signature=signature, provenance=dict(provenance))
+    own = EmbeddedMetadata(
+        metadata=metadata, signature=signature, provenance=dict(provenance), tensors=tuple(tensors)
+    )
     packed = with_metadata_entries(
         model_bytes,
         {

@@ -80,7 +80,7 @@ class Transposes:
 
 
 def count_macs(file: ModelFile) -> tuple[int | None, str]:
-    """Multiply-accumulates of one run of the main graph, with dynamic dims taken as 1.
+    """Multiply-accumulates of one run of the main graph, with a dynamic first dim taken as 1.
 
     Returns:
         The count and an empty text, or None and the reason why it is not known.
@@ -102,7 +102,7 @@ def count_macs(file: ModelFile) -> tuple[int | None, str]:
                 f"inputs and {len(op.outputs)} outputs, or shapes that do not suit it."
             ) from None
         if macs is None:
-            return None, f"operator {place} ({op.name}) has a tensor without a shape"
+            return None, f"operator {place} ({op.name}) has a size that is open besides the batch"
         total += macs
     return total, ""
 
@@ -111,7 +111,7 @@ def _operator_macs(graph: FileGraph, op: FileOperator) -> int | None:
     """Multiply-accumulates of one operator; None when a shape is open."""
     if op.name == "BATCH_MATMUL":
         left, output = _operand(graph, op, 0), graph.tensors[op.outputs[0]]
-        if not (left.ranked and output.ranked):
+        if not (_sized(left) and _sized(output)):
             return None
         adjoint = op.options is not None and op.options.scalar(0, "?")
         return prod(output.shape) * left.shape[-2 if adjoint else -1]
@@ -120,7 +120,7 @@ def _operator_macs(graph: FileGraph, op: FileOperator) -> int | None:
     source, place = _FILTERED[op.name]
     weights = _operand(graph, op, place)
     operand = graph.tensors[op.outputs[0]] if source is None else _operand(graph, op, source)
-    if not (weights.ranked and operand.ranked):
+    if not (_sized(weights) and _sized(operand)):
         return None
     shape = weights.shape
     per_element = {
@@ -132,6 +132,11 @@ def _operator_macs(graph: FileGraph, op: FileOperator) -> int | None:
         "CONV_3D_TRANSPOSE": shape[:4],
     }[op.name]
     return prod(operand.shape) * prod(per_element)
+
+
+def _sized(tensor: FileTensor) -> bool:
+    """Whether all sizes but that of the batch are known."""
+    return tensor.ranked and tensor.dynamic <= {0}
 
 
 def _operand(graph: FileGraph, op: FileOperator, place: int) -> FileTensor:

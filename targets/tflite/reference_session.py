@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from edgekit.targets.tflite.runtime import LiteRTSession
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    type Array = npt.NDArray[np.generic]
+    type Array = npt.NDArray[Any]
 
 _HEADER = struct.Struct("<cQ")
 _HELLO, _ARRAYS, _ERROR = b"H", b"R", b"E"

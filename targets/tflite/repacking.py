@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.errors import InputError, MissingToolError
-from edgekit.targets.tflite.model_file import IDENTIFIER, parse_model
+from edgekit.targets.tflite.model_file import parse_model
 
-BUFFER_ALIGNMENT_BYTES = 16
 SIGNATURE_KEY = "serving_default"
 
 
@@ -21,7 +20,7 @@ def with_metadata_entries(model_bytes: bytes, entries: Mapping[str, bytes]) -> b
     """
     import numpy as np
 
-    schema, model = _unpack(model_bytes)
+    schema, model = _unpacked(model_bytes)
     model.metadata = list(model.metadata or [])
     for name, content in entries.items():
         buffer = schema.BufferT()
@@ -35,7 +34,9 @@ def with_metadata_entries(model_bytes: bytes, entries: Mapping[str, bytes]) -> b
         entry.buffer = len(model.buffers)
         model.buffers.append(buffer)
         model.metadata.append(entry)
-    return _pack(schema, model, len(model_bytes))
+    from edgekit.targets.tflite.packing import pack_model
+
+    return pack_model(model)
 
 
 def with_interface(
@@ -54,7 +55,7 @@ def with_interface(
         InputError: If ``model_bytes`` is damaged or of another format.
         MissingToolError: If LiteRT's schema or flatbuffers is not installed.
     """
-    schema, model = _unpack(model_bytes)
+    schema, model = _unpacked(model_bytes)
     graph = model.subgraphs[0]
     graph.inputs = [index for _, index in inputs]
     graph.outputs = [index for _, index in outputs]
@@ -74,10 +75,22 @@ def with_interface(
     signature.outputs = tensor_maps(outputs)
     signature.subgraphIndex = 0
     model.signatureDefs = [signature]
-    return _pack(schema, model, len(model_bytes))
+    from edgekit.targets.tflite.packing import pack_model
+
+    return pack_model(model)
 
 
-def _unpack(model_bytes: bytes) -> tuple[Any, Any]:
+def unpack_model(model_bytes: bytes) -> Any:
+    """The model as a ``ModelT`` of LiteRT's schema module.
+
+    Raises:
+        InputError: If ``model_bytes`` is damaged or keeps weights behind its flatbuffer.
+        MissingToolError: If LiteRT's schema or flatbuffers is not installed.
+    """
+    return _unpacked(model_bytes)[1]
+
+
+def _unpacked(model_bytes: bytes) -> tuple[Any, Any]:
     """The schema module and the model as its objects."""
     # The generated classes read without looking at the end of the bytes.
     parse_model(model_bytes, "the .tflite file to rewrite")
@@ -95,37 +108,3 @@ def _unpack(model_bytes: bytes) -> tuple[Any, Any]:
             "edgekit cannot rewrite such a file."
         )
     return schema, model
-
-
-def _pack(schema: Any, model: Any, size_hint: int) -> bytes:
-    import flatbuffers
-
-    model.buffers = [_AlignedBuffer(schema, buffer) for buffer in model.buffers]
-    builder = flatbuffers.Builder(size_hint + 4096)
-    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
-    return bytes(builder.Output())
-
-
-class _AlignedBuffer:
-    """A buffer that packs its data at a 16-byte boundary, as the schema asks.
-
-    The generated ``BufferT.Pack`` drops the schema's ``force_align``.
-    """
-
-    def __init__(self, schema: Any, buffer: Any) -> None:
-        self._schema = schema
-        self._data = buffer.data
-
-    def Pack(self, builder: Any) -> int:  # noqa: N802 - the name that ModelT.Pack calls
-        """Writes the buffer; gives its place."""
-        place = None
-        if self._data is not None:
-            content = self._data.tobytes()
-            builder.StartVector(1, len(content), BUFFER_ALIGNMENT_BYTES)
-            builder.head -= len(content)
-            builder.Bytes[builder.head : builder.head + len(content)] = content
-            place = builder.EndVector()
-        self._schema.BufferStart(builder)
-        if place is not None:
-            self._schema.BufferAddData(builder, place)
-        return int(self._schema.BufferEnd(builder))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.core.signature import ModelSignature
 from edgekit.core.target import RuntimeConfig
-from edgekit.errors import MissingToolError, UnsupportedError, UsageError
+from edgekit.errors import InputError, MissingToolError, UnsupportedError, UsageError
 from edgekit.targets.tflite.delegation import Delegation, delegation_of
 from edgekit.targets.tflite.feeds import check_feeds, from_stored, to_stored
 from edgekit.targets.tflite.metadata import canonical_signature
@@ -21,10 +21,9 @@ from edgekit.targets.tflite.model_file import read_model_file
 from edgekit.targets.tflite.native_output import quiet_native_stderr
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-    type Array = npt.NDArray[np.generic]
+    type Array = npt.NDArray[Any]
 
 RUNTIME_PACKAGE = "ai_edge_litert"
 Kernels = Literal["default", "builtin", "reference"]
@@ -75,9 +74,15 @@ class LiteRTSession:
         # Tensors are addressed by index: names are not unique in files of other tools.
         self._inputs = [index for _, index in file.named_inputs()]
         self._outputs = [index for _, index in file.named_outputs()]
-        self._interpreter: Any = self._open()
-        self._shapes = self._stored_shapes()
-        self.delegation: Delegation = delegation_of(self._interpreter._get_ops_details())
+        try:
+            self._interpreter: Any = self._open()
+            self._shapes = self._stored_shapes()
+            self.delegation: Delegation = delegation_of(self._interpreter._get_ops_details())
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path.name} is damaged: the name of a tensor or operator in it is no UTF-8 "
+                "text. It was altered; get it again."
+            ) from error
 
     @property
     def signature(self) -> ModelSignature:
@@ -133,6 +138,7 @@ class LiteRTSession:
             try:
                 interpreter.invoke()
             except RuntimeError as error:
+                self._reopen()
                 raise self._refusal("run", error) from error
             return [interpreter.get_tensor(index) for index in self._outputs]
 
@@ -160,9 +166,16 @@ class LiteRTSession:
                     experimental_op_resolver_type=resolver,
                 )
                 interpreter.allocate_tensors()
+            except UnicodeDecodeError:  # a ValueError, but not LiteRT's verdict on the file
+                raise
             except (ValueError, RuntimeError) as error:
                 raise self._refusal("load", error) from error
         return interpreter
+
+    def _reopen(self) -> None:
+        """Starts afresh: after a failure the interpreter is not usable."""
+        self._interpreter = self._open()
+        self._shapes = self._stored_shapes()
 
     def _stored_shapes(self) -> list[tuple[int, ...]]:
         details = {item["index"]: item for item in self._interpreter.get_input_details()}
@@ -175,12 +188,11 @@ class LiteRTSession:
         try:
             with quiet_native_stderr():
                 for index, shape in zip(self._inputs, shapes, strict=True):
-                    self._interpreter.resize_tensor_input(index, list(shape))
+                    # Strict: a size that the file fixes stays; operators may rely on it.
+                    self._interpreter.resize_tensor_input(index, list(shape), strict=True)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            # A failed allocation leaves the interpreter unusable.
-            self._interpreter = self._open()
-            self._shapes = self._stored_shapes()
+            self._reopen()
             raise self._refusal(f"take the input shapes {shapes} in", error) from error
         self._shapes = shapes
 

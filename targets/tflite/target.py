@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import __version__
 from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.target import (
     BenchConfig,
@@ -27,6 +29,7 @@ from edgekit.targets.tflite import INFO
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from edgekit.core.target import Array
     from edgekit.targets.tflite.lowering import LoweredGraph
 
 _FACTORY = "edgekit.targets.tflite.target:create_target"
@@ -83,12 +86,14 @@ class TFLiteTarget:
         if missing is not None:
             return missing
         from edgekit.graph.io import load_onnx, read_metadata
+        from edgekit.graph.quantized import require_qdq
         from edgekit.targets.tflite.metadata import embed_metadata
         from edgekit.targets.tflite.metadata_description import describe
         from edgekit.targets.tflite.verification import verify_structure
 
         _check_config(config)
         model = load_onnx(source.path)
+        require_qdq(model, config.precision)
         metadata = read_metadata(model)
         lowered = _run_engine(model, config)
         provenance = {
@@ -97,7 +102,9 @@ class TFLiteTarget:
             "precision": config.precision,
             "source_digest": source.digest,
         }
-        data = embed_metadata(lowered.data, metadata, lowered.signature, provenance)
+        data = embed_metadata(
+            lowered.data, metadata, lowered.signature, provenance, lowered.tensors
+        )
         path = workdir / f"{file_stem(metadata.name)}-{config.precision}{INFO.suffix}"
         write_beside(path, data)
         try:
@@ -179,10 +186,26 @@ class TFLiteTarget:
 
         return inspect(path)
 
+    def verify(
+        self, artifact: Path, source: Path, samples: Sequence[Mapping[str, Array]]
+    ) -> ExactnessReport | Unavailable:
+        """Compares integers, scales and every operator with the QDQ graph.
+
+        Raises:
+            InputError: If a file is missing, damaged, or was not made by edgekit's engine.
+        """
+        from edgekit.targets.tflite.runtime import runtime_missing
+
+        if reason := runtime_missing():
+            return Unavailable(reason=reason)
+        from edgekit.targets.tflite.exactness.compare import compare_with_graph
+
+        return compare_with_graph(artifact, source, samples)
+
     def quant_constraints(self) -> Unavailable:
-        """What the target demands of quantized graphs: not yet stated."""
+        """What the target demands of quantized graphs: the defaults of placement."""
         return Unavailable(
-            reason="edgekit does not quantize yet; the tflite target lowers float32 and float16."
+            reason="The rules of placement are those of TFLite's integer kernels by default."
         )
 
     def integrate(self, artifact: Artifact, destination: Path) -> Unavailable:
@@ -230,9 +253,15 @@ def _check_config(config: LowerConfig) -> None:
 
 def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     if config.engine == "onnx2tf":
+        if config.precision == "int8":
+            raise ConfigError(
+                "Engine 'onnx2tf' loses the scales of a QDQ graph (its int8 files compute in "
+                "float); lower int8 with --engine edgekit."
+            )
         from edgekit.targets.tflite.engines.onnx2tf import lower_with_onnx2tf
 
         return lower_with_onnx2tf(model, config.precision)
     from edgekit.targets.tflite.lowering import LoweringOptions, lower_graph
 
-    return lower_graph(model, LoweringOptions(weights_dtype=config.precision))
+    half = config.precision == "float16"
+    return lower_graph(model, LoweringOptions(weights_dtype="float16" if half else "float32"))

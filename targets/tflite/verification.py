@@ -10,10 +10,13 @@ from pathlib import Path
 
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.target import RuntimeConfig
-from edgekit.errors import VerificationError
+from edgekit.errors import UnsupportedError, VerificationError
+from edgekit.measure.feeds import random_feeds
 from edgekit.targets.tflite.model_file import FileGraph, ModelFile, read_model_file
 from edgekit.targets.tflite.operator_costs import Transposes, count_transposes
 from edgekit.targets.tflite.runtime import LiteRTSession, runtime_missing
+
+_SEED = 0
 
 
 class StructureReport(FrozenModel):
@@ -28,6 +31,8 @@ class StructureReport(FrozenModel):
         delegate_partitions: Parts of the graph that XNNPACK runs; None when LiteRT is not
             installed.
         delegated_operators: Operators inside them; None as above.
+        batch_problem: Why a file with a dynamic batch runs at batch 1 only; empty when it
+            runs at 2 as well, has a fixed batch, or LiteRT is not installed.
     """
 
     operators: int
@@ -36,6 +41,7 @@ class StructureReport(FrozenModel):
     layout_transposes_between_convolutions: int
     delegate_partitions: int | None = None
     delegated_operators: int | None = None
+    batch_problem: str = ""
 
     def notes(self) -> tuple[str, ...]:
         """One sentence for each thing worth telling."""
@@ -53,6 +59,8 @@ class StructureReport(FrozenModel):
                 f"{shuffles} TRANSPOSE operators between convolutions are part of the model "
                 "(rank 5 and more, as in a channel shuffle)."
             )
+        if self.batch_problem:
+            notes.append(f"The batch is dynamic, but batch 2 fails: {self.batch_problem}")
         if self.delegate_partitions is None:
             notes.append("The share that XNNPACK runs is not known: LiteRT is not installed.")
         elif self.delegated_operators != self.operators or self.delegate_partitions != 1:
@@ -83,14 +91,28 @@ def verify_structure(path: Path) -> StructureReport:
     session = LiteRTSession(path, RuntimeConfig())
     try:
         found = session.delegation
+        batch_problem = _batch_problem(session)
     finally:
         session.close()
     return _report(file.main, transposes).model_copy(
         update={
             "delegate_partitions": found.partitions,
             "delegated_operators": found.delegated,
+            "batch_problem": batch_problem,
         }
     )
+
+
+def _batch_problem(session: LiteRTSession) -> str:
+    """Runs a file with dynamic dims once with all of them at 2."""
+    specs = (*session.signature.inputs, *session.signature.outputs)
+    if not any(isinstance(size, str) for spec in specs for size in spec.shape):
+        return ""
+    try:
+        session.run(random_feeds(session.signature, _SEED, batch=2))
+    except UnsupportedError as error:
+        return str(error)
+    return ""
 
 
 def _report(graph: FileGraph, transposes: Transposes) -> StructureReport:

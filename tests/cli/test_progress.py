@@ -18,52 +18,61 @@ class Clock:
         return self.now_s
 
 
-def test_lines_come_at_most_every_interval() -> None:
+def test_inner_work_gives_a_line_every_interval() -> None:
     stream, clock = io.StringIO(), Clock()
     progress = LineProgress(stream, interval_s=5.0, clock=clock)
-    progress.start("train", 20)
-    for step in range(20):
-        clock.now_s += 1.0
-        progress.advance(1, f"loss {step}")
+    progress.start("Pipeline", 2)
+    for epoch in range(5):
+        progress.start(f"epoch {epoch}", 4)
+        for step in range(4):
+            clock.now_s += 1.0
+            progress.advance(1, f"loss {step}")
+        progress.finish()
+    progress.advance(1, "train: done")
+    progress.advance(1, "lower: reused")
     progress.finish()
     assert stream.getvalue().splitlines() == [
-        "train ...",
-        "train: 5/20 loss 4",
-        "train: 10/20 loss 9",
-        "train: 15/20 loss 14",
-        "train: 20/20 loss 19",
-        "train: done in 20.0 s loss 19",
+        "  epoch 1: 1/4 loss 0",
+        "  epoch 2: 2/4 loss 1",
+        "  epoch 3: 3/4 loss 2",
+        "  epoch 4: 4/4 loss 3",
+        "[1/2] train: done",
+        "[2/2] lower: reused",
+        "Pipeline: done in 20.0 s",
     ]
 
 
-def test_nested_work_ends_innermost_first() -> None:
-    stream = io.StringIO()
-    progress = LineProgress(stream, clock=Clock())
-    progress.start("outer", None)
-    progress.start("inner", 1)
-    progress.finish()
+def test_work_of_unknown_length_has_no_total() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = LineProgress(stream, interval_s=1.0, clock=clock)
+    progress.start("waiting", None)
+    clock.now_s += 2.0
+    progress.advance()
+    progress.advance(1, "found")
     progress.finish()
     progress.finish()  # one too many changes nothing
     progress.advance()
     assert stream.getvalue().splitlines() == [
-        "outer ...",
-        "inner ...",
-        "inner: done in 0.0 s",
-        "outer: done in 0.0 s",
+        "  waiting: 1",
+        "[2] found",
+        "waiting: done in 2.0 s",
     ]
 
 
-def test_bars_leave_one_line_for_finished_work() -> None:
+def test_bars_leave_a_line_for_each_outer_step() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100, color_system=None)
     with Progress("{task.description}", console=console, transient=True) as bars:
         progress = BarProgress(bars)
-        progress.start("train [bold]", 2)
+        progress.start("Pipeline", 12)
+        progress.start("epoch 1", 2)
         progress.advance(2, "loss 0.1")
         progress.advance(0)
+        progress.finish()
+        progress.advance(1, "train [bold]: done")
         progress.finish()
         progress.finish()
         progress.advance()
         assert not bars.tasks
-    assert "done train [bold]" in stream.getvalue()
-    assert "loss 0.1" in stream.getvalue()
+    assert "[ 1/12] train [bold]: done" in stream.getvalue()
+    assert "loss 0.1" not in stream.getvalue()

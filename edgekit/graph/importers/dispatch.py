@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgekit.core.metadata import ModelMetadata, Preprocessing
+from edgekit.core.stage import Note
 from edgekit.errors import UsageError
 from edgekit.graph.canonicalize import canonicalize
 from edgekit.graph.importers.input_shapes import fix_inputs
@@ -19,10 +20,10 @@ _ZOO_PREFIXES = ("timm:", "torchvision:")
 
 def import_from_source(request: ImportRequest) -> ImportedModel:
     """See `edgekit.graph.importers.import_model`."""
-    model, known = _import(request)
+    model, known, import_notes = _import(request)
     metadata = ModelMetadata(
         name=request.name or (known.name if known.name != "model" else _name_of(request.source)),
-        source=request.source,
+        source=known.source or _described(request.source),
         preprocessing=request.preprocessing or known.preprocessing,
         labels=request.labels or known.labels,
         author=known.author,
@@ -32,11 +33,11 @@ def import_from_source(request: ImportRequest) -> ImportedModel:
     notes = fix_inputs(model, _requests_for(model, request), dynamic_batch=request.dynamic_batch)
     result = canonicalize(model)
     write_metadata(result.model, metadata)
-    return ImportedModel(result.model, (*notes, *result.notes))
+    return ImportedModel(result.model, (*import_notes, *notes, *result.notes))
 
 
-def _import(request: ImportRequest) -> tuple[ir.Model, ModelMetadata]:
-    """The graph as its source gives it, and what the source knows of it."""
+def _import(request: ImportRequest) -> tuple[ir.Model, ModelMetadata, tuple[Note, ...]]:
+    """The graph as its source gives it, and what the source knows of it, and notes."""
     source = request.source
     preprocessing: Preprocessing | None = None
     # Imported here, since torch is not needed for ONNX files.
@@ -44,27 +45,37 @@ def _import(request: ImportRequest) -> tuple[ir.Model, ModelMetadata]:
         from edgekit.graph.importers.timm_model import import_timm_model
 
         model, preprocessing = import_timm_model(request)
-        return model, ModelMetadata(preprocessing=preprocessing)
+        return model, ModelMetadata(preprocessing=_sized(preprocessing, request)), ()
     if source.startswith("torchvision:"):
         from edgekit.graph.importers.torchvision_model import import_torchvision_model
 
         model, preprocessing, labels = import_torchvision_model(request)
-        return model, ModelMetadata(preprocessing=preprocessing, labels=labels)
+        sized = _sized(preprocessing, request)
+        return model, ModelMetadata(preprocessing=sized, labels=labels), ()
     suffix = Path(source).suffix.lower()
     if suffix == ".onnx":
         from edgekit.graph.importers.onnx_file import import_onnx_file
 
         model = import_onnx_file(request)
-        return model, read_metadata(model)
+        return model, read_metadata(model), ()
     if suffix == ".pt2":
         from edgekit.graph.importers.exported_program import import_exported_program
 
-        return import_exported_program(request), ModelMetadata()
+        model, notes = import_exported_program(request)
+        return model, ModelMetadata(), notes
     if ":" in source:
         from edgekit.graph.importers.torch_module import import_torch_module
 
-        return import_torch_module(request), ModelMetadata()
+        return import_torch_module(request), ModelMetadata(), ()
     raise UsageError(_unknown_source(source, suffix))
+
+
+def _sized(preprocessing: Preprocessing | None, request: ImportRequest) -> Preprocessing | None:
+    """The zoo's preprocessing at the image size that was asked for."""
+    shape = request.inputs[0].shape if request.inputs else ()
+    if preprocessing is None or len(shape) != 4:
+        return preprocessing
+    return preprocessing.model_copy(update={"size": (shape[2], shape[3])})
 
 
 def _unknown_source(source: str, suffix: str) -> str:
@@ -86,6 +97,11 @@ def _requests_for(model: ir.Model, request: ImportRequest) -> tuple[InputRequest
     if Path(request.source).suffix.lower() in {".onnx", ".pt2"}:
         return request.inputs
     return ()
+
+
+def _described(source: str) -> str:
+    """The source without its folder: artifacts are the same wherever a project lies."""
+    return source if source.startswith(_ZOO_PREFIXES) else Path(source).name
 
 
 def _name_of(source: str) -> str:

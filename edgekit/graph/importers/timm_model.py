@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+
 import onnx_ir as ir
 import torch
 
 from edgekit.core.metadata import Preprocessing
-from edgekit.errors import InputError, MissingToolError, UnsupportedError, UsageError
+from edgekit.errors import InputError, MissingToolError, UsageError
 from edgekit.graph.importers.request import ImportRequest, InputRequest
 from edgekit.graph.importers.torch_export import export_module
 from edgekit.graph.importers.weights import load_weights, refuse_nan
@@ -51,7 +53,7 @@ def _create(request: ImportRequest) -> torch.nn.Module:
     if pretrained and request.weights is not None:
         raise UsageError(f"{request.source} asks for timm's weights, but --weights is given too")
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name[:8]}*")[:5])
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3))
         hint = f"; similar: {near}" if near else "; see timm.list_models()"
         raise InputError(f"timm has no model {name!r}{hint}")
     try:
@@ -60,9 +62,8 @@ def _create(request: ImportRequest) -> torch.nn.Module:
             module: torch.nn.Module = timm.create_model(name, pretrained=pretrained)
     except (OSError, RuntimeError) as error:
         first = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
-        raise UnsupportedError(
-            f"timm cannot create {name!r}{' with its weights' if pretrained else ''}: {first}"
-        ) from error
+        what = f"{name!r} with its weights" if pretrained else repr(name)
+        raise InputError(f"timm cannot create {what}: {first}") from error
     return module
 
 

@@ -12,9 +12,10 @@ import onnx_ir as ir
 import torch
 from torch.utils import _pytree as pytree
 
-from edgekit.core.signature import ModelSignature, TensorSpec
+from edgekit.core.signature import TensorSpec
 from edgekit.errors import InputError, InternalError, UnsupportedError, VerificationError
 from edgekit.graph.equivalence import TOLERANCE, difference, random_feeds
+from edgekit.graph.importers.export_reasons import located, tracing_reason, translation_reason
 from edgekit.graph.importers.quiet import quiet
 from edgekit.graph.importers.request import InputRequest
 from edgekit.graph.passes.convert_opset import CANONICAL_OPSET
@@ -22,6 +23,7 @@ from edgekit.graph.reference import ReferenceSession
 from edgekit.graph.signature import BATCH
 from edgekit.graph.values import Array
 
+_TENSORS = ("Tensor", "Parameter")
 _DYNAMIC_BATCH = 2
 """Example batch of a dynamic export; torch specialises sizes 0 and 1."""
 
@@ -32,7 +34,7 @@ def export_module(
     """Exports a module in evaluation mode and checks the graph against it.
 
     Args:
-        module: Set to evaluation mode; its weights are not modified.
+        module: Not modified; its training mode is restored afterwards.
         inputs: Positional arguments of ``forward`` in order; where all names are parameters
             of ``forward``, they are given by name instead.
         dynamic_batch: Keep the first dim of every input symbolic.
@@ -47,18 +49,38 @@ def export_module(
         UnsupportedError: If torch cannot export the module; node and source line are named.
         VerificationError: If the exported graph computes something else.
     """
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
+    try:
+        return _export_in_eval_mode(module, inputs, dynamic_batch=dynamic_batch, where=where)
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _export_in_eval_mode(
+    module: torch.nn.Module, inputs: Sequence[InputRequest], *, dynamic_batch: bool, where: str
+) -> ir.Model:
     ordered = _in_parameter_order(module, inputs)
     feeds = _example_feeds(ordered, dynamic_batch=dynamic_batch)
-    arguments = tuple(torch.from_numpy(feeds[request.name]) for request in ordered)
-    outputs, names = _forward(module, arguments, ordered, where)
+    outputs, names = _forward(module, feeds, ordered, where)
+    arguments = _arguments(feeds)
     shapes = tuple({0: torch.export.Dim(BATCH)} for _ in arguments) if dynamic_batch else None
     program = _export(module, arguments, shapes, where)
     model = export_program(program, where)
-    _name_interface(model, [request.name for request in ordered], names)
+    name_interface(model, [request.name for request in ordered], names)
     if dynamic_batch:
         _name_batch(model, where)
-    _verify(model, feeds, dict(zip(names, outputs, strict=True)), where)
+    try:
+        verify_export(model, feeds, dict(zip(names, outputs, strict=True)), where)
+    except VerificationError as error:
+        again, _ = _forward(module, feeds, ordered, where)
+        if all(map(np.array_equal, outputs, again)):
+            raise
+        raise UnsupportedError(
+            f"forward of {where} gives different outputs for the same inputs, so no exported "
+            "graph can match it; take the randomness out of it"
+        ) from error
     return model
 
 
@@ -75,7 +97,7 @@ def export_program(program: torch.export.ExportedProgram, where: str) -> ir.Mode
             )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedError(
-            f"torch cannot export {where} to ONNX: {_translation_reason(error, program)}"
+            f"torch cannot export {where} to ONNX: {translation_reason(error, program)}"
         ) from error
     if exported is None:
         raise InternalError("torch.onnx.export gave no program")
@@ -92,7 +114,7 @@ def _export(
     except Exception as error:
         # torch.export raises its own kinds and whatever tracing user code raises.
         raise UnsupportedError(
-            f"torch.export cannot trace {where}: {_tracing_reason(error)}"
+            f"torch.export cannot trace {where}: {tracing_reason(error)}"
         ) from error
 
 
@@ -116,37 +138,59 @@ def _example_feeds(inputs: Sequence[InputRequest], *, dynamic_batch: bool) -> di
         )
         for request in inputs
     )
-    return random_feeds(ModelSignature(inputs=specs, outputs=()))
+    return random_feeds(specs)
 
 
 def _forward(
     module: torch.nn.Module,
-    arguments: tuple[torch.Tensor, ...],
+    feeds: dict[str, Array],
     inputs: Sequence[InputRequest],
     where: str,
 ) -> tuple[list[Array], list[str]]:
     """Runs the module; gives its output tensors and a name for each."""
     try:
         with quiet(), torch.no_grad():
-            result = module(*arguments)
+            result = module(*_arguments(feeds))
     except Exception as error:
         given = ", ".join(map(str, inputs))
         raise InputError(
-            f"forward of {where} fails for the inputs {given}: {_located(error)}. "
+            f"forward of {where} fails for the inputs {given}: {located(error)}. "
             "Check the shapes given with --input NAME:1x3x224x224"
         ) from error
     leaves, _ = pytree.tree_flatten_with_path(result)
     tensors = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
-    if not tensors:
-        raise InputError(f"forward of {where} returns no tensor but {type(result).__name__}")
-    names = [_output_name(path) for path, _ in tensors]
-    if len(set(names)) != len(names):
-        names = [f"output_{index}" for index in range(len(tensors))]
+    others = {type(leaf).__name__ for _, leaf in leaves} - {"NoneType", *_TENSORS}
+    if not tensors or others:
+        listed = ", ".join(sorted(others)) or type(result).__name__
+        raise InputError(
+            f"forward of {where} must return tensors alone (in tuples, lists or dicts), "
+            f"but it also returns {listed}"
+            if tensors
+            else f"forward of {where} returns no tensor but {listed}"
+        )
+    names = output_names([path for path, _ in tensors], [item.name for item in inputs])
     return [leaf.detach().numpy().copy() for _, leaf in tensors], names
 
 
+def _arguments(feeds: dict[str, Array]) -> tuple[torch.Tensor, ...]:
+    """Copies of ``feeds``, since forward may write into its arguments."""
+    return tuple(torch.from_numpy(array.copy()) for array in feeds.values())
+
+
+def output_names(places: Sequence[Sequence[Any]], inputs: Sequence[str]) -> list[str]:
+    """A name for each output, from its place (path of pytree keys) in what forward returns.
+
+    A lone tensor is ``output``, the second of a tuple ``output_1``, a dict entry its key,
+    with ``output_`` before it where an input has that name.
+    """
+    names = [_output_name(place) for place in places]
+    names = [f"output_{name}" if name in inputs else name for name in names]
+    if len({*names, *inputs}) != len(names) + len(inputs):
+        names = [f"output_tensor_{index}" for index in range(len(places))]
+    return names
+
+
 def _output_name(path: Sequence[Any]) -> str:
-    """``output`` for a lone tensor, ``output_1`` in a tuple, the key in a dict."""
     keys = [
         str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", "")))) for key in path
     ]
@@ -154,8 +198,12 @@ def _output_name(path: Sequence[Any]) -> str:
     return name if name[:1].isalpha() else "_".join(filter(None, ("output", name)))
 
 
-def _name_interface(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Renames inputs and outputs; values inside that hold such a name give way."""
+def name_interface(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Renames inputs and outputs; values inside that hold such a name give way.
+
+    Raises:
+        UnsupportedError: If the graph has another number of inputs or outputs.
+    """
     graph = model.graph
     if len(graph.inputs) != len(inputs):
         raise UnsupportedError(
@@ -218,9 +266,20 @@ def _name_batch(model: ir.Model, where: str) -> None:
             )
 
 
-def _verify(
+def verify_export(
     model: ir.Model, feeds: dict[str, Array], expected: dict[str, Array], where: str
 ) -> None:
+    """Compares a graph with what torch computes for the same inputs.
+
+    Args:
+        model: The exported graph.
+        feeds: By input name.
+        expected: Outputs of torch by output name.
+        where: Source, for messages.
+
+    Raises:
+        VerificationError: If an output differs by more than the tolerance.
+    """
     with ReferenceSession(model, optimization="disabled") as session:
         results = session.run(feeds)
     for name, reference in expected.items():
@@ -231,48 +290,3 @@ def _verify(
                 f"{found.relative:.1e} of its range (accepted: {TOLERANCE:.0e}); "
                 "the exporter translates an op wrongly, or forward is not deterministic"
             )
-
-
-def _translation_reason(error: BaseException, program: torch.export.ExportedProgram) -> str:
-    """Operator, node and source line out of the exporter's chain of exceptions."""
-    messages = []
-    cause: BaseException | None = error
-    while cause is not None:
-        messages.append(str(cause))
-        cause = cause.__cause__
-    text = "\n".join(messages)
-    operator = re.search(r"op='([^']+)', overload='([^']+)'", text)
-    node = re.search(r"translating node %?(\w+)", text)
-    parts = []
-    if operator:
-        parts.append(f"no ONNX form of operator {operator[1]}.{operator[2]}")
-    else:
-        parts.append(messages[-1].strip().split("\n", 1)[0])
-    if node:
-        parts.append(f"node {node[1]!r}{_source_line(program, node[1])}")
-    return ", ".join(parts)
-
-
-def _source_line(program: torch.export.ExportedProgram, name: str) -> str:
-    for node in program.graph.nodes:
-        trace = node.meta.get("stack_trace") if node.name == name else None
-        if trace:
-            frames = re.findall(r'File "([^"]+)", line (\d+)', trace)
-            if frames:
-                file, line = frames[-1]
-                return f" from {file}:{line}"
-    return ""
-
-
-def _tracing_reason(error: Exception) -> str:
-    """First paragraph of torch's message, with the line of user code that it names."""
-    text = str(error).strip()
-    reason = " ".join(text.split("\n\n", 1)[0].split()) or type(error).__name__
-    call = re.search(r'following call raised this error:\s+File "([^"]+)", line (\d+)', text)
-    return f"{reason} (at {call[1]}:{call[2]})" if call else reason
-
-
-def _located(error: Exception) -> str:
-    """Message of an exception in user code, on one line, with its kind."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

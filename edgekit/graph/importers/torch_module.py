@@ -31,18 +31,36 @@ def import_torch_module(request: ImportRequest) -> ir.Model:
         InputError: If the factory cannot be found or fails, or the weights do not fit.
         UnsupportedError: If torch cannot export the module.
     """
-    module = build_module(request.source)
-    if request.weights is not None:
-        load_weights(module, request.weights)
+    module = load_torch_module(request.source, request.weights)
     if not request.inputs:
         raise UsageError(
             f"{request.source} does not say its input shapes; "
             "give them, for example: --input image:1x3x224x224"
         )
-    refuse_nan(module, str(request.weights or request.source))
     return export_module(
         module, request.inputs, dynamic_batch=request.dynamic_batch, where=request.source
     )
+
+
+def load_torch_module(source: str, weights: Path | None = None) -> torch.nn.Module:
+    """Builds a module by its factory and loads its weights.
+
+    Args:
+        source: As `build_module` takes it.
+        weights: State dict; None keeps what the factory made.
+
+    Returns:
+        The module in evaluation mode.
+
+    Raises:
+        InputError: If the factory cannot be found or fails, the weights do not fit, or they
+            hold NaN.
+    """
+    module = build_module(source)
+    if weights is not None:
+        load_weights(module, weights)
+    refuse_nan(module, str(weights or source))
+    return module.eval()
 
 
 def build_module(source: str) -> torch.nn.Module:
@@ -147,6 +165,9 @@ def _import_path(folder: Path) -> Iterator[None]:
 def _where(error: Exception) -> str:
     """Kind, message, and the line of the innermost frame."""
     text = " ".join(str(error).split())
-    frames = traceback.extract_tb(error.__traceback__)
+    # A call with wrong arguments fails in this file, which says nothing to the user.
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__
+    ]
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"

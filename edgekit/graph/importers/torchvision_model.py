@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import onnx_ir as ir
 import torch
 
 from edgekit.core.metadata import Preprocessing
-from edgekit.errors import InputError, MissingToolError, UnsupportedError, UsageError
+from edgekit.errors import InputError, MissingToolError, UsageError
 from edgekit.graph.importers.request import ImportRequest, InputRequest
 from edgekit.graph.importers.torch_export import export_module
 from edgekit.graph.importers.weights import load_weights, refuse_nan
@@ -69,7 +70,7 @@ def _create(name: str, *, pretrained: bool) -> tuple[torch.nn.Module, Any]:
         ) from error
     known = torchvision.models.list_models()
     if name not in known:
-        near = ", ".join([item for item in known if name[:6] in item][:5])
+        near = ", ".join(difflib.get_close_matches(name, known, n=3))
         hint = f"; similar: {near}" if near else "; see torchvision.models.list_models()"
         raise InputError(f"torchvision has no model {name!r}{hint}")
     weights = torchvision.models.get_model_weights(name)
@@ -89,7 +90,8 @@ def _create(name: str, *, pretrained: bool) -> tuple[torch.nn.Module, Any]:
             module: torch.nn.Module = torchvision.models.get_model(name, **options)
     except (OSError, RuntimeError, ValueError) as error:
         first = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
-        raise UnsupportedError(f"torchvision cannot create {name!r}: {first}") from error
+        what = f"{name!r} with its weights" if pretrained else repr(name)
+        raise InputError(f"torchvision cannot create {what}: {first}") from error
     return module, default
 
 

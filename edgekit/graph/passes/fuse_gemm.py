@@ -34,7 +34,6 @@ class FuseGemm(GraphPass):
                 replace_node(graph, node, "Gemm", [value, node.inputs[1]])
             else:
                 replace_node(graph, add, "Gemm", [value, node.inputs[1], bias])
-                graph.remove(node, safe=True)
             modified = True
         return modified
 

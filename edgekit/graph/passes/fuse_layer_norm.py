@@ -136,6 +136,7 @@ def _constant_operand(
     for left, right in operands(node):
         array = constant_array(right)
         if left is before.outputs[0] and array is not None:
-            squeezed = array.reshape(array.shape[max(array.ndim - len(shape), 0) :])
-            return squeezed if squeezed.shape == shape and array.size == squeezed.size else None
+            outer = max(array.ndim - len(shape), 0)
+            if array.shape[outer:] == shape and all(size == 1 for size in array.shape[:outer]):
+                return array.reshape(array.shape[outer:])
     return None

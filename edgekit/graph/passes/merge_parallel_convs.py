@@ -107,7 +107,6 @@ class MergeParallelConvs(GraphPass):
             graph.insert_before(root, partial)
             output = partial.outputs[0]
         replace_node(graph, root, "Add", [output, rest[-1]])
-        remove_unread(graph, leaves)
         return True
 
 
@@ -248,17 +247,18 @@ def _sum_of(base: ir.Node, terms: _Terms) -> tuple[Array, Array]:
         _, other_pads, _ = _geometry(conv)
         if array is None:
             continue
-        place = tuple(
+        place: tuple[slice, ...] = tuple(
             slice(pads[axis] - other_pads[axis], pads[axis] - other_pads[axis] + size)
             for axis, size in enumerate(array.shape[2:])
         )
         weights[(slice(None), slice(None), *place)] += array.astype(np.float64)
         bias += 0.0 if old_bias is None else old_bias.astype(np.float64)
     outputs = np.arange(channels)
-    centre = tuple(pads[axis] for axis in range(rank))
+    flat = weights.reshape(channels, per_group, -1)
+    middle = np.ravel_multi_index(pads[:rank], kernel)
     for _, factor, offset in terms.factors:
         # Output channel o reads input channel o, the (o mod per_group)-th of its group.
-        weights[(outputs, outputs % per_group, *centre)] += _vector(factor, 1.0, channels)
+        flat[outputs, outputs % per_group, middle] += _vector(factor, 1.0, channels)
         bias += _vector(offset, 0.0, channels)
     return weights.astype(first.dtype), bias.astype(first.dtype)
 

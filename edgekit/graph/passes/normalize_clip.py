@@ -53,7 +53,6 @@ class NormalizeClip(GraphPass):
             if high < 0:
                 return False
             clip = _clip(graph, node, before.inputs[0], max(low, 0.0), high)
-            graph.remove(before, safe=True)
             return self._simplify(graph, clip) or True
         if low == 0 and high == np.inf:
             replace_node(graph, node, "Relu", [value])
@@ -95,7 +94,6 @@ def _from_min_max(graph: ir.Graph, node: ir.Node) -> bool:
     if low > high:
         return False
     _clip(graph, node, value, low, high)
-    graph.remove(inner_node, safe=True)
     return True
 
 

@@ -16,6 +16,7 @@ from edgekit.graph.values import (
     input_at,
     int_attribute,
     ints_attribute,
+    replace_node,
     replace_value,
 )
 
@@ -32,8 +33,8 @@ class RemoveIdentities(GraphPass):
     6. Pad by zero; Slice of everything; Concat, Sum, Max, Min or Mean of one input; Split
        into one part.
     7. Mul or Div by one, Add or Sub of zero, where that does not broadcast.
-    8. A node that joins a graph input with a graph output stays, since both names belong
-       to the interface.
+    8. A node that joins a graph input with a graph output becomes an Identity, since both
+       names belong to the interface.
     """
 
     def rewrite(self, model: ir.Model) -> bool:
@@ -49,6 +50,9 @@ class RemoveIdentities(GraphPass):
                 continue
             if not can_replace(output, kept):
                 self.keep(node, "joins an input or constant with an output, whose names both stay")
+                if node.op_type != "Identity":
+                    replace_node(model.graph, node, "Identity", [kept])
+                    modified = True
                 continue
             replace_value(model.graph, output, kept)
             model.graph.remove(node, safe=True)

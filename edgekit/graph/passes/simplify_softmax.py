@@ -37,7 +37,6 @@ class SimplifySoftmax(GraphPass):
             if value is None or not _same_rows(value, node, after):
                 continue
             replace_node(model.graph, after, node.op_type, [value], {"axis": -1})
-            model.graph.remove(node, safe=True)
             modified = True
         return modified
 

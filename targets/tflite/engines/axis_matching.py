@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from edgekit.targets.tflite.stored_signature import NARROWED
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    type Array = npt.NDArray[np.generic]
+    type Array = npt.NDArray[Any]
 
 type Axes = tuple[int, ...]
 type Pair = tuple[TensorSpec, TensorSpec]

@@ -24,10 +24,19 @@ from edgekit.targets.tflite.lowering.layout import (
     stored_shape,
 )
 from edgekit.targets.tflite.lowering.node_view import Refusal
+from edgekit.targets.tflite.lowering.quantization import (
+    FLOAT32,
+    Parameter,
+    QuantizedValues,
+    TensorType,
+    dequantized,
+)
 
 type Array = npt.NDArray[Any]
 
 _FLOAT16_MAX = 65504.0
+_MAX_PLAIN_TRANSPOSE_RANK = 4
+_BIG_TRANSPOSE_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +55,28 @@ class LoweringContext:
         model: The flatbuffer under construction.
         weights_dtype: Type in which large float constants are stored.
         fused: Activation that an operator takes over, by node.
+        biases: Addition of a constant that a MatMul takes over, by node.
+        quantized: What the Q/DQ nodes say about the values.
+        integer: Whether the node being lowered computes on integers.
         notes: Reasons for the report.
         non_negative: Values known to be at least 0, so that zero padding cannot win a maximum.
         feature_order: For a flattened value whose features lie in another order than ONNX
             has them: ONNX feature index of each stored feature.
+        origins: The value that each tensor was made for, and the order it is stored in.
     """
 
     model: FlatbufferModel
     weights_dtype: Literal["float32", "float16"] = "float32"
     fused: Mapping[ir.Node, FusedActivation] = field(default_factory=dict)
+    biases: Mapping[ir.Node, ir.Node] = field(default_factory=dict)
+    quantized: QuantizedValues = field(default_factory=QuantizedValues)
+    integer: bool = False
     notes: list[str] = field(default_factory=list)
     non_negative: set[ir.Value] = field(default_factory=set)
     feature_order: dict[ir.Value, npt.NDArray[np.int64]] = field(default_factory=dict)
+    origins: dict[int, tuple[ir.Value, Axes]] = field(default_factory=dict)
     _stored: dict[ir.Value, list[Stored]] = field(default_factory=dict)
-    _constants: dict[tuple[str, tuple[int, ...], bytes, bool], int] = field(default_factory=dict)
+    _constants: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     # -- reading the graph ---------------------------------------------------------------
 
@@ -82,21 +99,12 @@ class LoweringContext:
                 )
         return tuple(dims)
 
-    def static_shape(self, value: ir.Value) -> tuple[int, ...]:
-        """Logical shape, refusing symbolic dims."""
-        dims = []
-        for dim in self.shape(value):
-            if isinstance(dim, str):
-                raise Refusal(f"the shape of {value.name!r} is dynamic here", "a static shape")
-            dims.append(dim)
-        return tuple(dims)
-
     def rank(self, value: ir.Value) -> int:
         """Number of axes."""
         return len(self.shape(value))
 
     def dtype(self, value: ir.Value) -> str:
-        """NumPy name of the element type; refuses types TFLite has no tensor for."""
+        """NumPy name of the ONNX element type; refuses types TFLite has no tensor for."""
         if value.dtype is None:
             raise Refusal(f"the type of {value.name!r} is unknown")
         name = value.dtype.numpy().name
@@ -107,10 +115,13 @@ class LoweringContext:
         return name
 
     def constant(self, value: ir.Value | None) -> Array | None:
-        """Content of an initializer, or None for an activation."""
-        if value is None or value.const_value is None:
+        """Content of an initializer (dequantized if need be), or None for an activation."""
+        if value is None:
             return None
-        return np.asarray(value.const_value.numpy())
+        parameter = self.quantized.constants.get(value)
+        if parameter is not None:
+            return dequantized(parameter)
+        return None if value.const_value is None else np.asarray(value.const_value.numpy())
 
     def required_constant(self, value: ir.Value, role: str) -> Array:
         """Content of an initializer; refuses an activation in that role."""
@@ -119,38 +130,62 @@ class LoweringContext:
             raise Refusal(f"{role} {value.name!r} is computed at run time", f"a constant {role}")
         return array
 
+    def parameter(self, value: ir.Value, role: str) -> Parameter:
+        """A constant operand as this node computes with it: integers or floats.
+
+        Raises:
+            Refusal: If it is computed at run time, or is not quantized where the node's other
+                operands are.
+        """
+        if not self.integer:
+            array = self.required_constant(value, role)
+            return Parameter(array, TensorType(array.dtype.name))
+        parameter = self.quantized.constants.get(value)
+        if parameter is None:
+            raise Refusal(
+                f"{role} {value.name!r} is not quantized, but the node's input and output are",
+                f"a constant {role} behind DequantizeLinear",
+            )
+        return parameter
+
     def fused_activation(self, node: ir.Node) -> tuple[int, ir.Value]:
         """The activation code to write into the operator, and the value it then produces."""
-        activation = self.fused.get(node)
+        last = self.biases.get(node, node)
+        activation = self.fused.get(last)
         if activation is None:
-            return schema.ActivationFunctionType.NONE, node.outputs[0]
+            return schema.ActivationFunctionType.NONE, last.outputs[0]
         result = activation.node.outputs[0]
         if activation.code != schema.ActivationFunctionType.RELU_N1_TO_1:
             self.non_negative.add(result)
         return activation.code, result
+
+    # -- types ---------------------------------------------------------------------------
+
+    def type_of(self, value: ir.Value) -> TensorType:
+        """Type in which this node reads ``value``."""
+        if not self.integer:
+            return TensorType(self.dtype(value))
+        parameter = self.quantized.constants.get(value)
+        if parameter is not None:
+            return parameter.type
+        return self.quantized.activations.get(value, TensorType(self.dtype(value)))
 
     # -- placing values ------------------------------------------------------------------
 
     def bind(self, value: ir.Value, tensor: int, axes: Axes) -> None:
         """Says that ``value`` lies in ``tensor`` in that order."""
         self._stored.setdefault(value, []).append(Stored(tensor, axes))
+        if value not in self.feature_order:
+            self.origins.setdefault(tensor, (value, axes))
 
-    def stored(self, value: ir.Value) -> Stored:
-        """Where ``value`` was placed first; constants are placed in logical order."""
-        places = self._stored.get(value)
-        if places:
-            return places[0]
-        array = self.constant(value)
-        if array is None:
-            raise InternalError(f"value {value.name!r} is used before it is lowered")
-        axes = identity(array.ndim)
-        return Stored(self.weight(array, value.name or "constant"), axes)
+    def places(self, value: ir.Value) -> tuple[Stored, ...]:
+        """All tensors in which ``value`` lies, integer ones included."""
+        return tuple(self._stored.get(value, ()))
 
     def axes(self, value: ir.Value) -> Axes:
-        """Present storage order of a value."""
-        if self.constant(value) is not None:
-            return identity(self.rank(value))
-        return self.stored(value).axes
+        """Present storage order of a value; constants have the logical one."""
+        places = self._stored.get(value)
+        return places[0].axes if places else identity(self.rank(value))
 
     def tensor(self, value: ir.Value, axes: Axes | None = None) -> int:
         """Tensor of ``value`` stored in the order ``axes``, transposing if it must.
@@ -161,111 +196,183 @@ class LoweringContext:
         """
         if value in self.feature_order:
             raise InternalError(f"{value.name!r} lies in a permuted order no reader expects")
-        array = self.constant(value)
-        if array is not None:
-            wanted = identity(array.ndim) if axes is None else axes
-            return self.weight(array.transpose(wanted), value.name or "constant")
-        first = self.stored(value)
-        if axes is None:
-            return first.tensor
-        for place in self._stored[value]:
-            if place.axes == axes:
+        if value not in self._stored:
+            return self._constant_operand(value, axes)
+        wanted = self.axes(value) if axes is None else axes
+        wanted_type = self.type_of(value)
+        fitting = [p for p in self._stored[value] if self._type(p) == wanted_type]
+        for place in fitting:
+            if place.axes == wanted:
                 return place.tensor
-        tensor = self._reordered(value, first, axes)
-        self.bind(value, tensor, axes)
+        if not fitting:
+            fitting = [self._dequantized(value)]
+        if fitting[0].axes == wanted:
+            return fitting[0].tensor
+        tensor = self._reordered(value, fitting[0], wanted)
+        self.bind(value, tensor, wanted)
         return tensor
 
+    def flattened(self, value: ir.Value) -> int:
+        """Tensor of a flattened value whose features may lie in a permuted order."""
+        order = self.feature_order.pop(value, None)
+        tensor = self.tensor(value)
+        if order is not None:
+            self.feature_order[value] = order
+        return tensor
+
+    def _type(self, place: Stored) -> TensorType:
+        return self.model.type_of(place.tensor)
+
+    def _constant_operand(self, value: ir.Value, axes: Axes | None) -> int:
+        if self.constant(value) is None:
+            raise InternalError(f"value {value.name!r} is used before it is lowered")
+        parameter = self.parameter(value, "operand")
+        order = identity(parameter.array.ndim) if axes is None else axes
+        moved = parameter.rearranged(
+            lambda array: array.transpose(order), _position(parameter, order)
+        )
+        return self.operand(moved, value.name or "constant")
+
+    def _dequantized(self, value: ir.Value) -> Stored:
+        """A float copy of a quantized activation, for a node that computes in float."""
+        place = self._stored[value][0]
+        if self._type(place).quantization is None:
+            raise InternalError(f"{value.name!r} has no tensor of type {self.type_of(value)}")
+        name = f"{self.model.name_of(place.tensor)}/float32"
+        shape = stored_shape(self.shape(value), place.axes)
+        operator = Operator("DEQUANTIZE", schema.DequantizeOptionsT(), 2)
+        made = Stored(self.step(operator, [place.tensor], shape, FLOAT32, name), place.axes)
+        self.bind(value, made.tensor, made.axes)
+        return made
+
     def _reordered(self, value: ir.Value, place: Stored, axes: Axes) -> int:
-        shape = self.shape(value)
+        shape, tensor_type = self.shape(value), self._type(place)
         target_shape = stored_shape(shape, axes)
         name = f"{self.model.name_of(place.tensor)}/as_{'_'.join(map(str, axes))}"
         if not moves_data(shape, place.axes, axes):
-            return self.reshape(place.tensor, target_shape, self.dtype(value), name)
-        permutation = self.constant_tensor(
+            return self.reshape(place.tensor, target_shape, tensor_type, name)
+        permutation = self.index_tensor(
             np.array(permutation_between(place.axes, axes), np.int32), f"{name}/permutation"
         )
-        version = 4 if len(axes) > 4 else 1
-        operator = Operator("TRANSPOSE", schema.TransposeOptionsT(), version)
-        return self.step(
-            operator, [place.tensor, permutation], target_shape, self.dtype(value), name
+        big = len(axes) > _MAX_PLAIN_TRANSPOSE_RANK
+        operator = Operator(
+            "TRANSPOSE", schema.TransposeOptionsT(), _BIG_TRANSPOSE_VERSION if big else 1
         )
+        return self.step(operator, [place.tensor, permutation], target_shape, tensor_type, name)
 
     # -- writing -------------------------------------------------------------------------
 
-    def constant_tensor(self, array: Array, name: str) -> int:
-        """A constant as it is; int64 becomes int32, the index type of TFLite's kernels."""
+    def index_tensor(self, array: Array, name: str) -> int:
+        """A constant of shapes, axes or indices; int64 becomes int32, as kernels expect."""
         if array.dtype == np.int64:
             if array.size and np.abs(array).max() > np.iinfo(np.int32).max:
                 raise Refusal(f"constant {name!r} does not fit int32")
             array = array.astype(np.int32)
-        return self._memoized(array, name, half=False)
+        return self._memoized(Parameter(array, TensorType(array.dtype.name)), name)
 
-    def weight(self, array: Array, name: str) -> int:
-        """A float constant in the weight type of this lowering; others as they are.
+    def scalar(self, number: float, name: str) -> int:
+        """A float32 constant of rank 0."""
+        return self._memoized(Parameter(np.array(number, np.float32), FLOAT32), name)
+
+    def operand(self, parameter: Parameter, name: str) -> int:
+        """Any other constant, as it is.
+
+        It stays float32 whatever the weight type: XNNPACK does not take an elementwise operator
+        whose constant a DEQUANTIZE restores.
+        """
+        if parameter.array.dtype == np.int64:
+            return self.index_tensor(parameter.array, name)
+        return self._memoized(parameter, name)
+
+    def weight(self, parameter: Parameter, name: str) -> int:
+        """Weights or a bias; floats in the weight type of this lowering.
 
         With float16 weights the tensor is stored in half precision and a DEQUANTIZE restores
         float32, which XNNPACK folds away when it loads the model.
         """
+        array = parameter.array
         if self.weights_dtype != "float16" or array.dtype != np.float32 or array.size <= 1:
-            return self.constant_tensor(array, name)
+            return self._memoized(parameter, name)
         if np.abs(array).max() > _FLOAT16_MAX:
             self.notes.append(f"weight {name!r} exceeds the range of float16 and stays float32")
-            return self.constant_tensor(array, name)
-        return self._memoized(array, name, half=True)
-
-    def _memoized(self, array: Array, name: str, *, half: bool) -> int:
-        content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
-        key = (array.dtype.name, array.shape, content, half)
-        known = self._constants.get(key)
-        if known is not None:
-            return known
-        if half:
-            stored = self.model.add_tensor(
-                f"{name}/float16", array.shape, "float16", array.astype(np.float16)
-            )
+            return self._memoized(parameter, name)
+        halves = Parameter(array.astype(np.float16), TensorType("float16"))
+        stored = self._memoized(halves, f"{name}/float16")
+        key = ("dequantized", stored)
+        if key not in self._constants:
             operator = Operator("DEQUANTIZE", schema.DequantizeOptionsT(), 3)
-            tensor = self.step(operator, [stored], array.shape, "float32", name)
-        else:
-            tensor = self.model.add_tensor(name, array.shape, array.dtype.name, array)
-        self._constants[key] = tensor
-        return tensor
+            self._constants[key] = self.step(operator, [stored], array.shape, FLOAT32, name)
+        return self._constants[key]
+
+    def _memoized(self, parameter: Parameter, name: str) -> int:
+        array = np.ascontiguousarray(parameter.array).reshape(parameter.array.shape)
+        key = (parameter.type, array.shape, hashlib.sha256(array.tobytes()).digest())
+        if key not in self._constants:
+            self._constants[key] = self.model.add_tensor(name, array.shape, parameter.type, array)
+        return self._constants[key]
 
     def step(
         self,
         operator: Operator,
         inputs: Sequence[int],
         shape: Sequence[Dim],
-        dtype: str,
+        tensor_type: TensorType,
         name: str,
     ) -> int:
         """Writes an operator with one output that no ONNX value stands for."""
-        output = self.model.add_tensor(name, shape, dtype)
+        output = self.model.add_tensor(name, shape, tensor_type)
         self.model.add_operator(operator, inputs, [output])
         return output
 
     def result(
-        self, value: ir.Value, operator: Operator, inputs: Sequence[int], axes: Axes
+        self,
+        value: ir.Value,
+        operator: Operator,
+        inputs: Sequence[int],
+        axes: Axes,
+        tensor_type: TensorType | None = None,
     ) -> int:
-        """Writes an operator whose output is ``value``, stored in the order ``axes``."""
+        """Writes an operator whose output is ``value``, stored in the order ``axes``.
+
+        Args:
+            value: The ONNX value.
+            operator: What computes it.
+            inputs: Tensors it reads.
+            axes: Storage order of the output.
+            tensor_type: Type the kernel gives, where it does not take the one that the graph
+                asks for; a QUANTIZE then follows.
+        """
         tensor = self.step(
             operator,
             inputs,
             stored_shape(self.shape(value), axes),
-            self.dtype(value),
+            tensor_type or self.type_of(value),
             value.name or "value",
         )
         self.bind(value, tensor, axes)
         return tensor
 
-    def reshape(self, tensor: int, shape: Sequence[Dim], dtype: str, name: str) -> int:
+    def reshape(
+        self, tensor: int, shape: Sequence[Dim], tensor_type: TensorType, name: str
+    ) -> int:
         """Writes a RESHAPE to a stored shape; a symbolic dim becomes -1."""
         target = [-1 if isinstance(dim, str) else dim for dim in shape]
         if target.count(-1) > 1:
             raise Refusal("a reshape to more than one dynamic dim", "one dynamic dim, the batch")
         options = schema.ReshapeOptionsT()
         options.newShape = target
-        shape_tensor = self.constant_tensor(np.array(target, np.int32), f"{name}/shape")
-        return self.step(Operator("RESHAPE", options), [tensor, shape_tensor], shape, dtype, name)
+        shape_tensor = self.index_tensor(np.array(target, np.int32), f"{name}/shape")
+        return self.step(
+            Operator("RESHAPE", options), [tensor, shape_tensor], shape, tensor_type, name
+        )
+
+
+def _position(parameter: Parameter, order: Axes) -> int:
+    """Where a constant's quantized axis lies after it is transposed to ``order``."""
+    quantization = parameter.type.quantization
+    if quantization is None or quantization.axis is None:
+        return 0
+    return order.index(quantization.axis)
 
 
 type Lowering = Callable[[LoweringContext, ir.Node], None]

@@ -10,18 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.errors import InternalError
+from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
+from edgekit.targets.tflite.packing import pack_model
 
 type Array = npt.NDArray[Any]
 type Dim = int | str
 
-_ALIGNMENT_BYTES = 16
-_FILE_IDENTIFIER = b"TFL3"
 _PLACEHOLDER_CODE_LIMIT = 127
 """Builtin codes above this do not fit the schema's first, one-byte field."""
 
@@ -53,31 +51,6 @@ class Operator:
     version: int = 1
 
 
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
-    """A buffer whose data starts at a multiple of 16 bytes.
-
-    The schema asks for it (``force_align: 16``) but the generated Python code ignores that,
-    and kernels may read unaligned weights slowly or not at all.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__()
-        self.raw = data
-
-    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
-        """Writes the vector with its alignment, then the table."""
-        vector = None
-        if self.raw:
-            builder.StartVector(1, len(self.raw), _ALIGNMENT_BYTES)
-            builder.head = builder.head - len(self.raw)
-            builder.Bytes[builder.head : builder.head + len(self.raw)] = self.raw
-            vector = builder.EndVector()
-        schema.BufferStart(builder)
-        if vector is not None:
-            schema.BufferAddData(builder, vector)
-        return int(schema.BufferEnd(builder))
-
-
 @dataclass(slots=True)
 class FlatbufferModel:
     """A TFLite model with one subgraph, under construction.
@@ -88,6 +61,7 @@ class FlatbufferModel:
 
     description: str
     _tensors: list[Any] = field(default_factory=list)
+    _types: list[TensorType] = field(default_factory=list)
     _operators: list[Any] = field(default_factory=list)
     _codes: dict[tuple[int, int], int] = field(default_factory=dict)
     _buffers: list[bytes] = field(default_factory=lambda: [b""])
@@ -95,14 +69,18 @@ class FlatbufferModel:
     _names: set[str] = field(default_factory=set)
 
     def add_tensor(
-        self, name: str, shape: Sequence[Dim], dtype: str, data: Array | None = None
+        self,
+        name: str,
+        shape: Sequence[Dim],
+        tensor_type: TensorType,
+        data: Array | None = None,
     ) -> int:
         """Adds a tensor and returns its index.
 
         Args:
             name: Wanted name; a number is appended if it is taken.
             shape: Stored shape; a string is a symbolic dim, written as 1 with signature -1.
-            dtype: NumPy name of the element type.
+            tensor_type: Element type with its quantization.
             data: Constant content with that shape, or None for an activation.
         """
         tensor = schema.TensorT()
@@ -110,26 +88,30 @@ class FlatbufferModel:
         tensor.shape = [1 if isinstance(dim, str) else int(dim) for dim in shape]
         if any(isinstance(dim, str) for dim in shape):
             tensor.shapeSignature = [-1 if isinstance(dim, str) else int(dim) for dim in shape]
-        tensor.type = TENSOR_TYPES[dtype]
+        tensor.type = TENSOR_TYPES[tensor_type.dtype]
+        if tensor_type.quantization is not None:
+            tensor.quantization = _quantization(tensor_type.quantization)
         tensor.hasRank = True
         tensor.buffer = 0 if data is None else self._add_buffer(data)
         self._tensors.append(tensor)
+        self._types.append(tensor_type)
         return len(self._tensors) - 1
 
     def rename(self, tensor: int, name: str) -> None:
-        """Gives a tensor the exact name, which another activation may hold until then.
-
-        Raises:
-            InternalError: If the name is taken by another tensor.
-        """
+        """Gives a tensor the exact name; a tensor that has it already is renamed."""
         current = self._tensors[tensor].name
         if current == name:
             return
-        if name in self._names:
-            raise InternalError(f"two tensors of the TFLite model would be called {name!r}")
+        for other in self._tensors:
+            if other.name == name:
+                other.name = self._unique(f"{name}/stored")
         self._names.discard(current)
         self._names.add(name)
         self._tensors[tensor].name = name
+
+    def type_of(self, tensor: int) -> TensorType:
+        """Element type of a tensor."""
+        return self._types[tensor]
 
     def name_of(self, tensor: int) -> str:
         """The name of a tensor."""
@@ -169,12 +151,10 @@ class FlatbufferModel:
         model.version = 3
         model.description = self.description
         model.operatorCodes = [_operator_code(code, ver) for code, ver in self._codes]
-        model.buffers = [_AlignedBuffer(data) for data in self._buffers]
+        model.buffers = [_buffer(data) for data in self._buffers]
         model.subgraphs = [self._subgraph(inputs, outputs)]
         model.signatureDefs = [_signature(inputs, outputs)]
-        builder = flatbuffers.Builder(sum(map(len, self._buffers)) + (1 << 16))
-        builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
-        return bytes(builder.Output())
+        return pack_model(model)
 
     def _subgraph(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Any:
         graph = schema.SubGraphT()
@@ -204,11 +184,25 @@ class FlatbufferModel:
         return known
 
 
+def _buffer(data: bytes) -> Any:
+    record = schema.BufferT()
+    record.data = data or None
+    return record
+
+
 def _operator_code(code: int, version: int) -> Any:
     record = schema.OperatorCodeT()
     record.builtinCode = code
     record.deprecatedBuiltinCode = min(code, _PLACEHOLDER_CODE_LIMIT)
     record.version = version
+    return record
+
+
+def _quantization(quantization: Quantization) -> Any:
+    record = schema.QuantizationParametersT()
+    record.scale = np.array(quantization.scales, np.float32)
+    record.zeroPoint = np.array(quantization.zero_points, np.int64)
+    record.quantizedDimension = quantization.axis or 0
     return record
 
 

@@ -8,6 +8,9 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.errors import InternalError
+from edgekit.targets.tflite.lowering.quantization import is_constant
+
 _HOSTS = frozenset(
     {
         "Conv", "ConvTranspose", "Gemm", "Add", "Sub", "Mul", "Div", "MaxPool", "AveragePool",
@@ -36,6 +39,41 @@ def clamp_range(node: ir.Node) -> tuple[float, float] | None:
             return None
         bounds[index] = float(np.asarray(value.const_value.numpy()).reshape(-1)[0])
     return bounds[0], bounds[1]
+
+
+_BIAS_OPERANDS = 2
+
+
+def plan_bias_additions(graph: ir.Graph) -> dict[ir.Node, ir.Node]:
+    """Finds each MatMul by a constant whose product is only read by the Add of a constant.
+
+    Returns:
+        The Add node by MatMul node.
+    """
+    found: dict[ir.Node, ir.Node] = {}
+    for node in graph:
+        if node.op_type != "MatMul" or node.inputs[1] is None or not is_constant(node.inputs[1]):
+            continue
+        output, weights = node.outputs[0], node.inputs[1]
+        uses = list(output.uses())
+        if len(uses) != 1 or output.is_graph_output() or uses[0].node.op_type != "Add":
+            continue
+        bias = bias_of(uses[0].node, output)
+        shape = bias.shape
+        units = weights.shape[-1] if weights.shape is not None else None
+        flat = shape is not None and len(shape) > 0 and all(d == 1 for d in list(shape)[:-1])
+        if is_constant(bias) and shape is not None and flat and shape[-1] == units:
+            found[node] = uses[0].node
+    return found
+
+
+def bias_of(addition: ir.Node, product: ir.Value) -> ir.Value:
+    """The operand of an Add that is not the product."""
+    first, second = addition.inputs[:_BIAS_OPERANDS]
+    chosen = second if first is product else first
+    if chosen is None:
+        raise InternalError(f"Add {addition.name!r} has one operand")
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)

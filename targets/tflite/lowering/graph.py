@@ -12,13 +12,15 @@ from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.core.target import SupportReport
 from edgekit.errors import UnsupportedGraphError, UnsupportedNode
 from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lowerings
-from edgekit.targets.tflite.lowering.context import Lowering, LoweringContext
+from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import FlatbufferModel
-from edgekit.targets.tflite.lowering.fusion import plan_fused_activations
-from edgekit.targets.tflite.lowering.input_layout import choose_input_axes
+from edgekit.targets.tflite.lowering.fusion import plan_bias_additions, plan_fused_activations
+from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, has_spatial_operator
 from edgekit.targets.tflite.lowering.layout import NHWC, Axes, identity, stored_shape
 from edgekit.targets.tflite.lowering.node_view import Refusal
-from edgekit.targets.tflite.lowering.registry import LOWERINGS
+from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
+from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
+from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 _REMEDY = (
     "Replace these operators in the model, or try the second engine: --engine onnx2tf "
@@ -48,11 +50,13 @@ class LoweredGraph:
         data: The file's bytes.
         signature: Inputs and outputs in ONNX order, with the order they are stored in.
         notes: Reasons for the report.
+        tensors: Which ONNX value each activation tensor holds.
     """
 
     data: bytes
     signature: ModelSignature
     notes: tuple[str, ...]
+    tensors: tuple[TensorOrigin, ...] = ()
 
 
 def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
@@ -65,9 +69,12 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
         model=FlatbufferModel(options.description),
         weights_dtype=options.weights_dtype,
         fused=plan_fused_activations(model.graph),
+        biases=plan_bias_additions(model.graph),
+        quantized=read_quantized_values(model.graph),
     )
     inputs = _place_inputs(context, model.graph)
     refused = _lower_nodes(context, model)
+    context.integer = False
     if refused:
         raise UnsupportedGraphError("tflite", refused, _REMEDY)
     outputs = _place_outputs(context, model.graph, set(inputs.values()))
@@ -82,7 +89,11 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
     data = context.model.build(
         inputs, dict(zip(output_names, (tensor for tensor, _ in outputs), strict=True))
     )
-    return LoweredGraph(data, signature, tuple(context.notes))
+    origins = tuple(
+        TensorOrigin(tensor=context.model.name_of(tensor), value=str(value.name), stored_axes=axes)
+        for tensor, (value, axes) in context.origins.items()
+    )
+    return LoweredGraph(data, signature, tuple(context.notes), origins)
 
 
 def check_graph(model: ir.Model) -> SupportReport:
@@ -99,7 +110,7 @@ def _place_inputs(context: LoweringContext, graph: ir.Graph) -> dict[str, int]:
     for value in graph.inputs:
         axes = choose_input_axes(value)
         shape = stored_shape(context.shape(value), axes)
-        tensor = context.model.add_tensor(str(value.name), shape, context.dtype(value))
+        tensor = context.model.add_tensor(str(value.name), shape, TensorType(context.dtype(value)))
         context.bind(value, tensor, axes)
         tensors[str(value.name)] = tensor
     return tensors
@@ -108,22 +119,39 @@ def _place_inputs(context: LoweringContext, graph: ir.Graph) -> dict[str, int]:
 def _lower_nodes(context: LoweringContext, model: ir.Model) -> list[UnsupportedNode]:
     refused = []
     absorbed = {activation.node for activation in context.fused.values()}
+    absorbed |= set(context.biases.values())
     for node in model.graph:
         if node in absorbed:
             continue
         try:
-            _lowering_of(node)(context, node)
+            support = _support_of(node)
+            context.integer = support.integer and _between_quantized_values(context, node)
+            support.lower(context, node)
         except Refusal as refusal:
             refused.append(_describe(model, node, refusal))
             _bind_placeholders(context, node)
     return refused
 
 
-def _lowering_of(node: ir.Node) -> Lowering:
+def _support_of(node: ir.Node) -> OpSupport:
     support = LOWERINGS.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
     if support is None:
         raise Refusal("edgekit has no TFLite lowering for this operator")
-    return support.lower
+    return support
+
+
+def _between_quantized_values(context: LoweringContext, node: ir.Node) -> bool:
+    """Whether the node reads a quantized activation and its result is quantized.
+
+    Operators that only move elements may also hand the integers on.
+    """
+    operands = [value for value in node.inputs if value is not None]
+    computed = [value for value in operands if context.constant(value) is None]
+    if not computed or computed[0] not in context.quantized.activations:
+        return False
+    _, result = context.fused_activation(node)
+    outputs = [result] if len(node.outputs) == 1 else list(node.outputs)
+    return all(output in context.quantized.activations for output in outputs)
 
 
 def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:
@@ -131,7 +159,7 @@ def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:
     activation = context.fused.get(node)
     for value in (*node.outputs, *(activation.node.outputs if activation else ())):
         rank = len(value.shape) if value.shape is not None else 0
-        tensor = context.model.add_tensor("refused", [1] * rank, "float32")
+        tensor = context.model.add_tensor("refused", [1] * rank, context.type_of(value))
         context.bind(value, tensor, identity(rank))
 
 
@@ -155,15 +183,21 @@ def _place_outputs(
 ) -> list[tuple[int, Axes]]:
     """Gives every output a tensor of its own with the output's exact name."""
     placed = []
+    input_names = {str(value.name) for value in graph.inputs}
+    images = has_spatial_operator(graph)
     for value in graph.outputs:
         axes = context.axes(value)
-        if not (axes == NHWC or axes == identity(len(axes))):
+        # One rule for a whole model: images are NHWC where there is anything to convolve.
+        if not (images and axes == NHWC):
             axes = identity(len(axes))
         tensor = context.tensor(value, axes)
         name = str(value.name)
         if tensor in taken or context.constant(value) is not None:
             shape = stored_shape(context.shape(value), axes)
-            tensor = context.reshape(tensor, shape, context.dtype(value), name)
+            tensor = context.reshape(tensor, shape, TensorType(context.dtype(value)), name)
+        if name in input_names:
+            # Tensor names are unique; the signature still calls this output by its own name.
+            name = f"{name}/output"
         context.model.rename(tensor, name)
         taken.add(tensor)
         placed.append((tensor, axes))

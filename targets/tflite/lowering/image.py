@@ -11,6 +11,7 @@ from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import Dim
 from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.padding import Window, is_same_padding
+from edgekit.targets.tflite.lowering.quantization import Parameter
 
 _IMAGE_RANK = 4
 
@@ -37,7 +38,8 @@ def padded_input(
     tensor: int,
     value: ir.Value,
     window: Window,
-    fill: float | None = None,
+    *,
+    lowest: bool = False,
 ) -> int:
     """Writes the PAD of an NHWC tensor that ``window`` asks for.
 
@@ -46,19 +48,23 @@ def padded_input(
         tensor: The NHWC tensor of ``value``.
         value: The ONNX value, for its shape and name.
         window: Supplies the padding.
-        fill: Value of the padding; None is zero.
+        lowest: Pad with the lowest value of the type instead of zero.
     """
     batch, channels, height, width = image_shape(context, value)
     (top, left), (bottom, right) = window.begin, window.end
     pads = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
     shape = (batch, height + top + bottom, width + left + right, channels)
     name = f"{value.name}/pad_{top}_{left}_{bottom}_{right}"
-    inputs = [tensor, context.constant_tensor(pads, f"{name}/amounts")]
+    inputs = [tensor, context.index_tensor(pads, f"{name}/amounts")]
     operator = Operator("PAD", schema.PadOptionsT())
-    if fill is not None:
+    tensor_type = context.type_of(value)
+    if lowest:
         operator = Operator("PADV2", schema.PadV2OptionsT())
-        inputs.append(context.constant_tensor(np.array(fill, np.float32), f"{name}/fill"))
-    return context.step(operator, inputs, shape, context.dtype(value), name)
+        kind = np.dtype(tensor_type.dtype)
+        bound = np.finfo(kind).min if kind.kind == "f" else np.iinfo(kind).min
+        fill = Parameter(np.array(bound, kind), tensor_type)
+        inputs.append(context.operand(fill, f"{name}/fill"))
+    return context.step(operator, inputs, shape, tensor_type, name)
 
 
 def resolve_padding(

@@ -15,7 +15,8 @@ _SPATIAL = frozenset(
 _TRANSPARENT = frozenset(
     {
         "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Elu", "Exp", "HardSigmoid", "HardSwish",
-        "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "Pad", "PRelu", "Relu", "Sigmoid",
+        "DequantizeLinear", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "Pad", "PRelu",
+        "QuantizeLinear", "Relu", "Sigmoid",
         "Slice", "Split", "Sqrt", "Sub", "Tanh",
     }
 )  # fmt: skip
@@ -31,6 +32,11 @@ def choose_input_axes(value: ir.Value) -> Axes:
     if rank == _IMAGE_RANK and _reaches_spatial(value):
         return NHWC
     return identity(rank)
+
+
+def has_spatial_operator(graph: ir.Graph) -> bool:
+    """Whether a graph has an operator that looks at height and width."""
+    return any(node.op_type in _SPATIAL for node in graph)
 
 
 def _reaches_spatial(value: ir.Value) -> bool:

@@ -1,10 +1,22 @@
-"""Typed access to the attributes of an ONNX node."""
+"""What a lowering reads of an ONNX node, and how it refuses one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import onnx_ir as ir
+
+from edgekit.graph.values import float_attribute, int_attribute, ints_attribute
+from edgekit.graph.values import string_attribute as text_attribute
+
+__all__ = [
+    "Refusal",
+    "float_attribute",
+    "int_attribute",
+    "ints_attribute",
+    "normalized_axis",
+    "optional_input",
+    "required_input",
+    "text_attribute",
+]
 
 
 class Refusal(Exception):  # noqa: N818 - not a failure of the program: the answer "not this node"
@@ -19,30 +31,6 @@ class Refusal(Exception):  # noqa: N818 - not a failure of the program: the answ
         super().__init__(reason)
         self.reason = reason
         self.accepted = accepted
-
-
-def int_attribute(node: ir.Node, name: str, default: int) -> int:
-    """An integer attribute, or its default."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_int()
-
-
-def float_attribute(node: ir.Node, name: str, default: float) -> float:
-    """A float attribute, or its default."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_float()
-
-
-def ints_attribute(node: ir.Node, name: str, default: Sequence[int]) -> tuple[int, ...]:
-    """A list of integers, or its default."""
-    attribute = node.attributes.get(name)
-    return tuple(default) if attribute is None else tuple(attribute.as_ints())
-
-
-def text_attribute(node: ir.Node, name: str, default: str) -> str:
-    """A string attribute, or its default."""
-    attribute = node.attributes.get(name)
-    return default if attribute is None else attribute.as_string()
 
 
 def optional_input(node: ir.Node, index: int) -> ir.Value | None:

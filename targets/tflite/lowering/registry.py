@@ -16,22 +16,26 @@ class OpSupport:
         op: ONNX operator type of the default domain.
         accepts: What is accepted, for people.
         lower: The lowering.
+        integer: Whether TFLite computes it on integers.
     """
 
     op: str
     accepts: str
     lower: Lowering
+    integer: bool = False
 
 
 LOWERINGS: dict[str, OpSupport] = {}
 
 
-def lowers(*ops: str, accepts: str) -> Callable[[Lowering], Lowering]:
+def lowers(*ops: str, accepts: str, integer: bool = False) -> Callable[[Lowering], Lowering]:
     """Registers a lowering for one or more ONNX operators.
 
     Args:
         ops: Operator types of the default domain.
         accepts: What is accepted; shown by the docs and in the refusal of other forms.
+        integer: Whether TFLite has an integer kernel, so that a node between quantized values
+            computes on integers.
 
     Raises:
         ValueError: If an operator is registered twice.
@@ -41,7 +45,7 @@ def lowers(*ops: str, accepts: str) -> Callable[[Lowering], Lowering]:
         for op in ops:
             if op in LOWERINGS:
                 raise ValueError(f"two lowerings are registered for {op}")
-            LOWERINGS[op] = OpSupport(op, accepts, lowering)
+            LOWERINGS[op] = OpSupport(op, accepts, lowering, integer)
         return lowering
 
     return register

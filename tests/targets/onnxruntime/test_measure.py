@@ -14,8 +14,9 @@ from edgekit.core.target import BenchConfig, RuntimeConfig
 from edgekit.errors import InputError
 from edgekit.graph.io import save_onnx
 from edgekit.graph.values import add_initializer
-from edgekit.measure.artifact_latency import compare_latency
+from edgekit.measure.artifact_latency import compare_latency, timed_run
 from edgekit.measure.device import device_name
+from edgekit.measure.feeds import random_feeds
 from edgekit.measure.memory import peak_memory
 from edgekit.targets.onnxruntime.runtime import OrtSession
 from edgekit.targets.onnxruntime.target import create_target
@@ -54,12 +55,12 @@ def test_figures_bear_their_conditions(source: Artifact) -> None:
 
 def test_peak_memory_holds_the_weights(tmp_path: Path) -> None:
     small = peak_memory(FACTORY, square(tmp_path / "small.onnx", 8), preload=PRELOAD)
-    large = peak_memory(FACTORY, square(tmp_path / "large.onnx", 3072), preload=PRELOAD)
+    large = peak_memory(FACTORY, square(tmp_path / "large.onnx", 2048), preload=PRELOAD)
     assert (small.note, large.note) == ("", "")
     assert small.peak_bytes is not None
     assert large.peak_bytes is not None
     grown = large.peak_bytes - small.peak_bytes
-    weight = 3072 * 3072 * 4
+    weight = 2048 * 2048 * 4
     # The weights once at least; the file's buffer and a packed copy may come on top.
     assert 0.9 * weight < grown < 4 * weight
     assert small.peak_bytes < 64 * MIB
@@ -67,11 +68,12 @@ def test_peak_memory_holds_the_weights(tmp_path: Path) -> None:
 
 def test_the_figure_does_not_depend_on_the_size_of_this_process(source: Artifact) -> None:
     before = peak_memory(FACTORY, source.path, preload=PRELOAD)
-    ballast = np.ones(512 * MIB // 8)
+    ballast = np.ones(256 * MIB // 8)
     after = peak_memory(FACTORY, source.path, preload=PRELOAD)
     assert ballast.sum() > 0
     assert before.peak_bytes is not None
     assert after.peak_bytes is not None
+    assert before.peak_bytes > MIB
     assert abs(after.peak_bytes - before.peak_bytes) < 16 * MIB
     assert after.baseline_bytes is not None
     assert after.baseline_bytes < 256 * MIB
@@ -114,6 +116,21 @@ def test_a_missing_memory_figure_stands_with_its_reason(
     assert isinstance(stats, LatencyStats)
     assert stats.peak_memory_bytes is None
     assert "peak memory was not measured: the process ended with code 1" in stats.notes[0]
+
+
+def test_checks_of_the_feeds_are_not_timed(
+    source: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = OrtSession(source.path, RuntimeConfig())
+    run = timed_run(session)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("checked again")
+
+    monkeypatch.setattr("edgekit.targets.onnxruntime.runtime.check_feeds", refuse)
+    run()
+    with pytest.raises(AssertionError, match="checked again"):
+        session.run(random_feeds(session.signature, seed=0))
 
 
 def test_a_wrong_file_is_not_measured(tmp_path: Path) -> None:

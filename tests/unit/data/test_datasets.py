@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from edgekit.data.datasets import DataSpec, data_files, known_sets, open_dataset
+from edgekit.data.root import search_roots
 from edgekit.errors import ConfigError, InputError
 
 
@@ -53,6 +54,18 @@ def test_the_given_root_beats_the_variable(
         open_dataset(DataSpec(set="cifar10", root=tmp_path / "given"))
     assert "given" in str(caught.value)
     assert "variable" not in str(caught.value)
+
+
+def test_without_root_and_variable_the_data_folder_here_is_looked_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EDGEKIT_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    spec = DataSpec(set="mnist")
+    assert search_roots(spec)[0] == Path("data")
+    monkeypatch.setattr("edgekit.data.root._CHECKOUT", tmp_path / "site-packages")
+    with pytest.raises(InputError, match=r"looked in data/mnist, data/MNIST/raw\. Give"):
+        data_files(spec)
 
 
 def test_naming_data_sets_loads_no_decoder() -> None:

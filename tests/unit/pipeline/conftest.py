@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,6 +154,11 @@ class FakeTarget:
             integer_ops=0,
             float_ops=1,
         )
+
+    def verify(
+        self, artifact: Path, source: Path, samples: Sequence[Mapping[str, Array]]
+    ) -> Unavailable:
+        return Unavailable(reason="Fakes hold no integers.")
 
     def quant_constraints(self) -> Unavailable:
         return Unavailable(reason="Fakes are not quantized.")

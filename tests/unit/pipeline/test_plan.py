@@ -91,10 +91,10 @@ def test_without_data_nothing_is_evaluated_and_the_reason_is_kept(
 ) -> None:
     plan = build_plan(project(tmp_path, data=None))
     assert not [step.id for step in plan.steps if step.id.startswith("evaluate")]
-    assert "evaluate: The project names no data set" in plan.describe()
+    assert "evaluate: No data set is named" in plan.describe()
     config = plan.step("summarize").config
     assert isinstance(config, SummarizeConfig)
-    reason = Unavailable(reason="The project names no data set (section [data]).")
+    reason = Unavailable(reason="No data set is named (section [data], option --data).")
     assert config.reference == config.targets[0].evaluate == reason
 
 
@@ -185,7 +185,7 @@ def test_a_missing_tool_alone_is_told_as_such(
 
 def test_output_over_the_model_it_is_read_from_is_refused(tmp_path: Path) -> None:
     model = {"source": str(tmp_path / "net.onnx")}
-    targets = {"onnxruntime": {}}
+    targets: dict[str, Any] = {"onnxruntime": {}}
     with pytest.raises(ConfigError, match=r"net\.onnx would be written over, but the model is"):
         build_plan(project(tmp_path, model=model, targets=targets, output=tmp_path))
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgekit.errors import ConfigError
+from edgekit.pipeline.plan import build_plan
 from edgekit.pipeline.project import ProjectConfig, load_project, project_json_schema
 
 FULL = """
@@ -63,8 +64,7 @@ def test_every_section_is_read_and_paths_are_taken_from_the_file(tmp_path: Path)
     project = load_project(write(tmp_path, FULL))
     assert project.model.source == f"{tmp_path}/model.py:create"
     assert project.model.weights == tmp_path / "start.safetensors"
-    assert project.model.labels == ("zero", "one", "", "two")
-    assert project.model.labels_file is None
+    assert project.model.class_names() == ("zero", "one", "", "two")
     assert project.data is not None
     assert project.data.set == f"npz:{tmp_path}/data.npz"
     assert project.data.root == tmp_path / "sets"
@@ -132,12 +132,17 @@ def test_data_beside_the_file_wins_over_the_data_root(
         (("epochs", "epoch"), r"train\.epoch: unknown key\. Did you mean 'epochs'\?"),
         (('"train"]', '"trian"]'), r"stages: there is no stage 'trian'\. Did you mean 'train'\?"),
         (('"train"]', '"train", "train"]'), "stages: a stage stands twice"),
-        (('"float16"]', '"float8"]'), r"tflite\.precision\.1: input should be 'float32' or"),
+        (
+            ('"float16"]', '"float8"]'),
+            r"tflite\.precision\.1: input should be 'float32', 'float16' or",
+        ),
         (('"float16"]', '"float32"]'), r"tflite\.precision: a precision stands twice"),
         (('["float32", "float16"]', "[]"), r"tflite\.precision: "),
         (("batch = 8", "batch = 0"), r"evaluate\.batch: input should be greater than or equal"),
         (("runs = 5", 'runs = "many"'), r"benchmark\.runs: input should be a valid integer"),
         (("epochs = 3", "epochs = 3\nwarmup_epochs = 3"), "train: warmup_epochs is 3, but there"),
+        (("runs = 5", "runs = [5]"), r"benchmark\.runs: input should be a valid integer, but is"),
+        (('["image:1x1x8x8"]', '"image:1x1x8x8"'), r"model\.inputs: should be a list, but is"),
         (('name = "digits"', 'name = "a/b"'), "name: string should match pattern"),
         (("scale", "scal"), r"preprocessing\.scal: unknown key\. Did you mean 'scale'\?"),
         (("[model]", 'labels = ["a"]\n[model]'), "labels: unknown key"),
@@ -152,11 +157,14 @@ def test_each_mistake_is_named(tmp_path: Path, change: tuple[str, str], message:
 
 
 def test_missing_and_empty_label_files_are_named(tmp_path: Path) -> None:
+    project = load_project(write(tmp_path, FULL))
     with pytest.raises(ConfigError, match=r"model\.labels_file: .*labels\.txt cannot be read"):
-        load_project(write(tmp_path, FULL))
+        project.model.class_names()
+    with pytest.raises(ConfigError, match=r"(?s)cannot be run:.*labels\.txt cannot be read"):
+        build_plan(project)
     (tmp_path / "labels.txt").write_text("\n\n")
     with pytest.raises(ConfigError, match=r"labels\.txt holds no class names"):
-        load_project(write(tmp_path, FULL))
+        project.model.class_names()
 
 
 def _properties(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

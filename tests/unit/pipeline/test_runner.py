@@ -170,7 +170,8 @@ def test_first_run_does_all_and_second_run_nothing(tmp_path: Path, store: Store)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
 
     second = Runner(store).run(plan(out))
-    assert second.ran == second.written == ()
+    assert second.ran == ()
+    assert second.written == ()
     assert second.describe() == (
         "Nothing to do: all 3 steps were done before with the same inputs."
     )

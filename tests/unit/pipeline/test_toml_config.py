@@ -115,6 +115,17 @@ def test_missing_file_folder_and_binary_file(tmp_path: Path) -> None:
         load_toml(tmp_path / "binary.toml", Config)
 
 
+def test_wrong_types_are_told_in_the_words_of_toml(tmp_path: Path) -> None:
+    text = 'name = "a"\ntrain = 3\ntargets = [1]\nextra = "x"\n'
+    with pytest.raises(ConfigError) as caught:
+        load_toml(write(tmp_path, text), Config)
+    assert set(str(caught.value).splitlines()[1:]) == {
+        "  - train: should be a table, but is 3.",
+        "  - targets: should be a table, but is [1].",
+        "  - extra: should be a list, but is 'x'.",
+    }
+
+
 def test_long_values_are_cut(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_toml(write(tmp_path, f'name = "a"\n[train]\nepochs = "{"x" * 500}"\n'), Config)

@@ -147,6 +147,12 @@ def test_markdown_escapes_names(summary: RunSummary) -> None:
     assert escape("two\nlines | and *stars*") == r"two lines \| and \*stars\*"
 
 
+def test_details_of_each_file_are_kept(summary: RunSummary) -> None:
+    (files,) = (section for section in all_sections(summary) if section.anchor == "files")
+    assert [table.title for table in files.tables] == ["tflite float32", "tflite float16"]
+    assert [cell.text for cell in files.tables[0].rows[0]] == ["schema", "3"]
+
+
 def test_warnings_come_before_other_notes(summary: RunSummary) -> None:
     (notes,) = (section for section in all_sections(summary) if section.anchor == "notes")
     levels = [row[0].text for row in notes.tables[0].rows]

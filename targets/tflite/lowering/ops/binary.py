@@ -23,7 +23,8 @@ _EXTREMES = {"Max": "MAXIMUM", "Min": "MINIMUM", "Sum": "ADD"}
 _SIGN_KEEPING = frozenset({"Add", "Mul", "Sum", "Max"})
 
 
-@lowers("Add", "Sub", "Mul", "Div", accepts="any shapes that broadcast")
+@lowers("Add", "Sub", "Mul", accepts="any shapes that broadcast", integer=True)
+@lowers("Div", accepts="any shapes that broadcast")
 def lower_arithmetic(context: LoweringContext, node: ir.Node) -> None:
     """Add, Sub, Mul, Div -> the operator of that name, with a fused activation."""
     name, options_type = _ARITHMETIC[node.op_type]
@@ -63,7 +64,7 @@ def lower_variadic(context: LoweringContext, node: ir.Node) -> None:
             Operator(name, options),
             [total, tensors[position]],
             stored,
-            context.dtype(result),
+            context.type_of(result),
             f"{result.name}/part_{position}",
         )
     context.result(result, Operator(name, options), [total, tensors[-1]], axes)
@@ -89,6 +90,11 @@ def lower_pow(context: LoweringContext, node: ir.Node) -> None:
         if power == 0.5:
             context.result(result, Operator("SQRT"), [tensor], axes)
             return
+    if context.dtype(exponent) != context.dtype(value):
+        raise Refusal(
+            f"a base of type {context.dtype(value)} and an exponent of {context.dtype(exponent)}",
+            "one type, or the exponents 2 and 0.5",
+        )
     axes = result_axes(context, [value, exponent], context.rank(result))
     tensors = [broadcast_operand(context, item, axes) for item in (value, exponent)]
     context.result(result, Operator("POW", schema.PowOptionsT()), tensors, axes)
@@ -111,13 +117,19 @@ def broadcast_operand(context: LoweringContext, value: ir.Value, axes: Axes) -> 
     shape = context.shape(value)
     full: tuple[Dim, ...] = (1,) * missing + shape
     stored = tuple(full[axis] for axis in axes)
-    array = context.constant(value)
-    if array is not None:
-        aligned = array.reshape([1] * missing + list(array.shape)).transpose(axes)
-        lead = next((i for i, dim in enumerate(aligned.shape) if dim != 1), aligned.ndim)
-        return context.weight(
-            np.ascontiguousarray(aligned.reshape(aligned.shape[lead:])), str(value.name)
+    if context.constant(value) is not None:
+        parameter = context.parameter(value, "operand")
+        quantization = parameter.type.quantization
+        if quantization is not None and quantization.axis is not None:
+            raise Refusal("an operand quantized along an axis", "one scale for the operand")
+        lead = next((i for i, dim in enumerate(stored) if dim != 1), rank)
+        aligned = parameter.rearranged(
+            lambda array: (
+                array.reshape(np.array(full)).transpose(axes).reshape(np.array(stored[lead:], int))
+            ),
+            axis=0,
         )
+        return context.operand(aligned, str(value.name))
     order = tuple(axis - missing for axis in axes if axis >= missing)
     tensor = context.tensor(value, order)
     present = tuple(shape[axis] for axis in order)
@@ -125,7 +137,7 @@ def broadcast_operand(context: LoweringContext, value: ir.Value, axes: Axes) -> 
     if all(dim == 1 for dim in stored[:lead]) and stored[lead:] == present:
         return tensor
     name = f"{context.model.name_of(tensor)}/aligned"
-    return context.reshape(tensor, stored, context.dtype(value), name)
+    return context.reshape(tensor, stored, context.type_of(value), name)
 
 
 def broadcast_shapes(left: tuple[Dim, ...], right: tuple[Dim, ...]) -> tuple[Dim, ...]:

@@ -14,7 +14,7 @@ from edgekit.targets.tflite.lowering.node_view import Refusal, int_attribute, no
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
-@lowers("Concat", accepts="any axis")
+@lowers("Concat", accepts="any axis", integer=True)
 def lower_concat(context: LoweringContext, node: ir.Node) -> None:
     """Concat -> CONCATENATION along the stored position of the axis."""
     values = [value for value in node.inputs if value is not None]
@@ -24,12 +24,15 @@ def lower_concat(context: LoweringContext, node: ir.Node) -> None:
     if any(context.rank(value) != rank for value in values):
         raise Refusal("inputs of different ranks", "inputs of one rank")
     axes = common_axes(context, values)
+    value_type = context.type_of(values[0])
+    if any(context.type_of(value) != value_type for value in values):
+        raise Refusal("inputs of different scales or types", "inputs of one scale")
     options = schema.ConcatenationOptionsT()
     options.axis = axes.index(axis)
     tensors = [context.tensor(value, axes) for value in values]
     if all(value in context.non_negative for value in values):
         context.non_negative.add(result)
-    context.result(result, Operator("CONCATENATION", options), tensors, axes)
+    context.result(result, Operator("CONCATENATION", options), tensors, axes, value_type)
 
 
 def common_axes(context: LoweringContext, values: list[ir.Value]) -> Axes:

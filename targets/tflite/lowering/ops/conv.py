@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.context import Array, LoweringContext
+from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.image import image_shape, resolve_padding, spatial_size
 from edgekit.targets.tflite.lowering.layout import NHWC
@@ -16,46 +16,55 @@ from edgekit.targets.tflite.lowering.node_view import (
     required_input,
 )
 from edgekit.targets.tflite.lowering.padding import Window, read_window
+from edgekit.targets.tflite.lowering.quantization import Parameter, accumulator_type
 from edgekit.targets.tflite.lowering.registry import lowers
 
 _GROUPED_VERSION = 6
 _DILATED_DEPTHWISE_VERSION = 2
 
 
-@lowers("Conv", accepts="two spatial axes, constant weights and bias, any groups and dilations")
+@lowers(
+    "Conv",
+    accepts="two spatial axes, constant weights and bias, any groups and dilations",
+    integer=True,
+)
 def lower_conv(context: LoweringContext, node: ir.Node) -> None:
     """Conv [N,C,H,W] * [M,C/g,kh,kw] -> CONV_2D or, with one input channel a group, depthwise."""
     value = required_input(node, 0)
-    weights = context.required_constant(required_input(node, 1), "weight")
+    weights = context.parameter(required_input(node, 1), "weight")
+    units = weights.array.shape[0]
     groups = int_attribute(node, "group", 1)
     _, channels, height, width = image_shape(context, value)
     output_size = spatial_size(context, node.outputs[0])
-    window = read_window(node, weights.shape[2:], (height, width), output_size)
+    window = read_window(node, weights.array.shape[2:], (height, width), output_size)
     tensor, padding = resolve_padding(
         context, value, context.tensor(value, NHWC), window, output_size
     )
     activation, result = context.fused_activation(node)
-    depthwise = groups == channels and groups > 1
-    operator = (
-        _depthwise_operator(window, padding, activation, weights.shape[0] // channels)
-        if depthwise
-        else _conv_operator(window, padding, activation, groups)
-    )
     # OHWI for CONV_2D; [1, H, W, M] for depthwise, whose output channel m reads input channel
     # m // multiplier, as in ONNX.
-    stored = weights.transpose(1, 2, 3, 0) if depthwise else weights.transpose(0, 2, 3, 1)
-    name = str(node.inputs[1].name) if node.inputs[1] is not None else "weight"
-    inputs = [tensor, context.weight(stored, name), bias_tensor(context, node, weights.shape[0])]
+    if groups == channels and groups > 1:
+        operator = _depthwise_operator(window, padding, activation, units // channels)
+        stored = weights.rearranged(lambda w: w.transpose(1, 2, 3, 0), axis=3)
+    else:
+        operator = _conv_operator(window, padding, activation, groups)
+        stored = weights.rearranged(lambda w: w.transpose(0, 2, 3, 1), axis=0)
+    inputs = [
+        tensor,
+        context.weight(stored, str(required_input(node, 1).name)),
+        bias_tensor(context, node, weights, units),
+    ]
     context.result(result, operator, inputs, NHWC)
 
 
-def bias_tensor(context: LoweringContext, node: ir.Node, channels: int) -> int:
+def bias_tensor(context: LoweringContext, node: ir.Node, weights: Parameter, channels: int) -> int:
     """The node's bias (input 2) as a tensor; zeros where it has none, which kernels expect."""
     value = optional_input(node, 2)
-    if value is None:
-        zeros: Array = np.zeros(channels, np.float32)
-        return context.constant_tensor(zeros, f"{node.name}/zero_bias")
-    return context.weight(context.required_constant(value, "bias"), str(value.name))
+    if value is not None:
+        return context.weight(context.parameter(value, "bias"), str(value.name))
+    tensor_type = accumulator_type(context.type_of(required_input(node, 0)), weights.type)
+    zeros = np.zeros(channels, tensor_type.dtype)
+    return context.weight(Parameter(zeros, tensor_type), f"{node.name}/zero_bias")
 
 
 def _conv_operator(window: Window, padding: int, activation: int, groups: int) -> Operator:

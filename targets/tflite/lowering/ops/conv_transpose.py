@@ -27,6 +27,7 @@ _ACTIVATION_VERSION = 4
 @lowers(
     "ConvTranspose",
     accepts="two spatial axes, constant weights and bias, explicit pads, a static batch",
+    integer=True,
 )
 def lower_conv_transpose(context: LoweringContext, node: ir.Node) -> None:
     """ConvTranspose [N,C,H,W] * [C,M/g,kh,kw] -> TRANSPOSE_CONV.
@@ -35,12 +36,12 @@ def lower_conv_transpose(context: LoweringContext, node: ir.Node) -> None:
     VALID (nothing cropped). Any other cropping is VALID with a SLICE behind it.
     """
     value = required_input(node, 0)
+    parameter = context.parameter(required_input(node, 1), "weight")
+    groups = int_attribute(node, "group", 1)
+    if groups > 1 and parameter.type.quantization is not None:
+        raise Refusal("a quantized transposed convolution with groups", "group=1")
     weights = _ungrouped(
-        _dilated(
-            context.required_constant(required_input(node, 1), "weight"),
-            ints_attribute(node, "dilations", (1, 1)),
-        ),
-        int_attribute(node, "group", 1),
+        _dilated(parameter.array, ints_attribute(node, "dilations", (1, 1))), groups
     )
     batch, _, height, width = image_shape(context, value)
     if isinstance(batch, str):
@@ -58,15 +59,16 @@ def lower_conv_transpose(context: LoweringContext, node: ir.Node) -> None:
         for i in range(2)
     )
     exact = not any(begin) and not any(end)
-    stored = np.ascontiguousarray(weights.transpose(1, 2, 3, 0))  # OHWI
+    # [C, M, H, W] -> OHWI; the sliced axis of the scales is M, ONNX's axis 1.
+    stored = parameter.rearranged(lambda _: weights.transpose(1, 2, 3, 0), axis=0)
     padding = schema.Padding.SAME if same and not exact else schema.Padding.VALID
     activation, result = context.fused_activation(node)
     shape = (batch, *(output_size if same else full), weights.shape[1])
     inputs = [
-        context.constant_tensor(np.array(shape, np.int32), f"{node.name}/output_shape"),
+        context.index_tensor(np.array(shape, np.int32), f"{node.name}/output_shape"),
         context.weight(stored, str(required_input(node, 1).name)),
         context.tensor(value, NHWC),
-        bias_tensor(context, node, weights.shape[1]),
+        bias_tensor(context, node, parameter, weights.shape[1]),
     ]
     operator = _operator(padding, (strides[0], strides[1]), activation)
     if same or exact:
@@ -75,7 +77,7 @@ def lower_conv_transpose(context: LoweringContext, node: ir.Node) -> None:
     _crop(
         context,
         result,
-        context.step(operator, inputs, shape, "float32", f"{result.name}/full"),
+        context.step(operator, inputs, shape, context.type_of(result), f"{result.name}/full"),
         begin,
     )
 
@@ -139,7 +141,7 @@ def _crop(context: LoweringContext, result: ir.Value, tensor: int, begin: tuple[
     sizes: tuple[Dim, ...] = (batch, height, width, channels)
     inputs = [
         tensor,
-        context.constant_tensor(starts, f"{result.name}/begin"),
-        context.constant_tensor(np.array(sizes, np.int32), f"{result.name}/size"),
+        context.index_tensor(starts, f"{result.name}/begin"),
+        context.index_tensor(np.array(sizes, np.int32), f"{result.name}/size"),
     ]
     context.result(result, Operator("SLICE", schema.SliceOptionsT()), inputs, NHWC)

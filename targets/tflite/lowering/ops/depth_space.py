@@ -18,7 +18,7 @@ from edgekit.targets.tflite.lowering.node_view import (
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
-@lowers("DepthToSpace", accepts="modes DCR and CRD")
+@lowers("DepthToSpace", accepts="modes DCR and CRD", integer=True)
 def lower_depth_to_space(context: LoweringContext, node: ir.Node) -> None:
     """DepthToSpace -> DEPTH_TO_SPACE, whose channels are ordered block first (ONNX's DCR).
 
@@ -32,20 +32,21 @@ def lower_depth_to_space(context: LoweringContext, node: ir.Node) -> None:
         order = np.arange(channels).reshape(-1, block * block).T.reshape(-1).astype(np.int32)
         gather = schema.GatherOptionsT()
         gather.axis = 3
-        indices = context.constant_tensor(order, f"{node.name}/channel_order")
+        indices = context.index_tensor(order, f"{node.name}/channel_order")
         tensor = context.step(
             Operator("GATHER", gather),
             [tensor, indices],
             (batch, height, width, channels),
-            context.dtype(value),
+            context.type_of(value),
             f"{node.name}/block_first",
         )
     options = schema.DepthToSpaceOptionsT()
     options.blockSize = block
-    context.result(node.outputs[0], Operator("DEPTH_TO_SPACE", options), [tensor], NHWC)
+    operator = Operator("DEPTH_TO_SPACE", options)
+    context.result(node.outputs[0], operator, [tensor], NHWC, context.type_of(value))
 
 
-@lowers("SpaceToDepth", accepts="any block size")
+@lowers("SpaceToDepth", accepts="any block size", integer=True)
 def lower_space_to_depth(context: LoweringContext, node: ir.Node) -> None:
     """SpaceToDepth -> SPACE_TO_DEPTH; both order the channels block first."""
     value = required_input(node, 0)
@@ -53,4 +54,5 @@ def lower_space_to_depth(context: LoweringContext, node: ir.Node) -> None:
     options = schema.SpaceToDepthOptionsT()
     options.blockSize = int_attribute(node, "blocksize", 1)
     operator = Operator("SPACE_TO_DEPTH", options)
-    context.result(node.outputs[0], operator, [context.tensor(value, NHWC)], NHWC)
+    tensor = context.tensor(value, NHWC)
+    context.result(node.outputs[0], operator, [tensor], NHWC, context.type_of(value))

@@ -18,7 +18,7 @@ from edgekit.targets.tflite.lowering.node_view import (
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
-@lowers("Gather", accepts="constant indices of rank 0 or 1, along a static axis")
+@lowers("Gather", accepts="constant indices of rank 0 or 1, along a static axis", integer=True)
 def lower_gather(context: LoweringContext, node: ir.Node) -> None:
     """Gather -> GATHER along the stored position of the axis."""
     value, result = required_input(node, 0), node.outputs[0]
@@ -33,6 +33,8 @@ def lower_gather(context: LoweringContext, node: ir.Node) -> None:
     axes = context.axes(value)
     options = schema.GatherOptionsT()
     options.axis = axes.index(axis)
-    table = context.constant_tensor(wrapped.astype(np.int32), f"{node.name}/indices")
+    table = context.index_tensor(wrapped.astype(np.int32), f"{node.name}/indices")
     remaining = axes if indices.ndim else without_axes(axes, [axis])
-    context.result(result, Operator("GATHER", options), [context.tensor(value), table], remaining)
+    inputs = [context.tensor(value), table]
+    operator = Operator("GATHER", options)
+    context.result(result, operator, inputs, remaining, context.type_of(value))

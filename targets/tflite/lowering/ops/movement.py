@@ -13,12 +13,20 @@ from edgekit.targets.tflite.lowering.layout import (
     transposed,
 )
 from edgekit.targets.tflite.lowering.node_view import Refusal, ints_attribute, required_input
+from edgekit.targets.tflite.lowering.quantization import is_constant, readers
 from edgekit.targets.tflite.lowering.registry import lowers
 
 _MATRIX = 2
 
 
-@lowers("Reshape", "Flatten", "Squeeze", "Unsqueeze", accepts="a shape known up to the batch")
+@lowers(
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    accepts="a shape known up to the batch",
+    integer=True,
+)
 def lower_reshape(context: LoweringContext, node: ir.Node) -> None:
     """Any change of shape -> RESHAPE, in the storage order that avoids a TRANSPOSE.
 
@@ -46,11 +54,11 @@ def lower_reshape(context: LoweringContext, node: ir.Node) -> None:
     tensor = context.tensor(value, plan_axes)
     shape = stored_shape(after, target)
     if shape != stored_shape(before, plan_axes):
-        tensor = context.reshape(tensor, shape, context.dtype(value), str(result.name))
+        tensor = context.reshape(tensor, shape, context.type_of(value), str(result.name))
     context.bind(result, tensor, target)
 
 
-@lowers("Transpose", accepts="any permutation")
+@lowers("Transpose", accepts="any permutation", integer=True)
 def lower_transpose(context: LoweringContext, node: ir.Node) -> None:
     """Transpose -> nothing: the stored tensor stays and its axes are renamed.
 
@@ -61,12 +69,8 @@ def lower_transpose(context: LoweringContext, node: ir.Node) -> None:
     permutation = ints_attribute(node, "perm", tuple(reversed(range(rank))))
     if value in context.non_negative:
         context.non_negative.add(result)
-    if context.constant(value) is not None:
-        tensor = context.tensor(value, identity(rank))
-        context.bind(result, tensor, transposed(identity(rank), permutation))
-        return
-    place = context.stored(value)
-    context.bind(result, place.tensor, transposed(place.axes, permutation))
+    axes = context.axes(value)
+    context.bind(result, context.tensor(value, axes), transposed(axes, permutation))
 
 
 def _feeds_linear_only(
@@ -77,12 +81,12 @@ def _feeds_linear_only(
         return False
     if any(isinstance(dim, str) for dim in before[1:]):
         return False
-    uses = list(result.uses())
+    uses = readers(result)
     return bool(uses) and all(
         use.idx == 0
         and use.node.op_type in {"Gemm", "MatMul"}
         and use.node.inputs[1] is not None
-        and use.node.inputs[1].const_value is not None
+        and is_constant(use.node.inputs[1])
         and not ("transA" in use.node.attributes and use.node.attributes["transA"].as_int())
         for use in uses
     )

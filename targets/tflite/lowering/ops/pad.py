@@ -18,21 +18,21 @@ from edgekit.targets.tflite.lowering.node_view import (
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
-@lowers("Pad", accepts="constant non-negative pads; mode constant or reflect")
+@lowers("Pad", accepts="constant non-negative pads; mode constant or reflect", integer=True)
 def lower_pad(context: LoweringContext, node: ir.Node) -> None:
     """Pad -> PAD with zeros, PADV2 with another constant, MIRROR_PAD for reflection."""
     value, result = required_input(node, 0), node.outputs[0]
-    axes = context.axes(value)
+    axes, value_type = context.axes(value), context.type_of(value)
     amounts = _amounts(context, node, context.rank(value))
     if (amounts < 0).any():
         raise Refusal("negative pads", "pads of at least 0")
-    table = context.constant_tensor(amounts[list(axes)], f"{node.name}/amounts")
+    table = context.index_tensor(amounts[list(axes)], f"{node.name}/amounts")
     inputs = [context.tensor(value), table]
     mode = text_attribute(node, "mode", "constant")
     if mode == "reflect":
         options = schema.MirrorPadOptionsT()
         options.mode = schema.MirrorPadMode.REFLECT
-        context.result(result, Operator("MIRROR_PAD", options), inputs, axes)
+        context.result(result, Operator("MIRROR_PAD", options), inputs, axes, value_type)
         return
     if mode != "constant":
         raise Refusal(f"mode {mode!r}", "constant or reflect")
@@ -43,9 +43,11 @@ def lower_pad(context: LoweringContext, node: ir.Node) -> None:
     if fill >= 0 and value in context.non_negative:
         context.non_negative.add(result)
     if fill == 0:
-        context.result(result, Operator("PAD", schema.PadOptionsT()), inputs, axes)
+        context.result(result, Operator("PAD", schema.PadOptionsT()), inputs, axes, value_type)
         return
-    inputs.append(context.constant_tensor(fill, f"{node.name}/fill"))
+    if context.integer:
+        raise Refusal("quantized padding with a value other than 0", "padding with 0")
+    inputs.append(context.scalar(float(fill), f"{node.name}/fill"))
     context.result(result, Operator("PADV2", schema.PadV2OptionsT()), inputs, axes)
 
 

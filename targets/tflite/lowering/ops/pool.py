@@ -21,19 +21,19 @@ from edgekit.targets.tflite.lowering.node_view import (
     required_input,
 )
 from edgekit.targets.tflite.lowering.padding import Window, is_same_padding, read_window
+from edgekit.targets.tflite.lowering.quantization import FLOAT32, Parameter, is_never_negative
 from edgekit.targets.tflite.lowering.registry import lowers
 
-_LOWEST = float(np.finfo(np.float32).min)
 
-
-@lowers("MaxPool", accepts="two spatial axes, no dilation, no indices output")
+@lowers("MaxPool", accepts="two spatial axes, no dilation, no indices output", integer=True)
 def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
     """MaxPool -> MAX_POOL_2D; padding that SAME does not give is written out.
 
     The fill is zero where the input cannot be negative (a zero then never wins against the
     window's own values), and the lowest float elsewhere.
     """
-    if len(node.outputs) > 1 and node.outputs[1].uses():
+    indices = node.outputs[1] if len(node.outputs) > 1 else None
+    if indices is not None and (indices.uses() or indices.is_graph_output()):
         raise Refusal("the indices output is used", "the pooled output alone")
     value = required_input(node, 0)
     window, output_size = _window(context, node)
@@ -43,17 +43,18 @@ def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
         if is_same_padding(window, spatial_size(context, value), output_size):
             padding = int(schema.Padding.SAME)
         else:
-            fill = None if value in context.non_negative else _LOWEST
-            tensor = padded_input(context, tensor, value, window, fill)
+            lowest = value not in context.non_negative and not is_never_negative(
+                context.type_of(value)
+            )
+            tensor = padded_input(context, tensor, value, window, lowest=lowest)
     activation, result = context.fused_activation(node)
     if value in context.non_negative:
         context.non_negative.add(result)
-    context.result(
-        result, pool_operator("MAX_POOL_2D", window, padding, activation), [tensor], NHWC
-    )
+    operator = pool_operator("MAX_POOL_2D", window, padding, activation)
+    context.result(result, operator, [tensor], NHWC, context.type_of(value))
 
 
-@lowers("AveragePool", accepts="two spatial axes, no dilation")
+@lowers("AveragePool", accepts="two spatial axes, no dilation", integer=True)
 def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     """AveragePool -> AVERAGE_POOL_2D, which divides by the number of elements inside.
 
@@ -73,26 +74,28 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     if not window.padded or (same and not counted):
         padding = schema.Padding.SAME if window.padded else schema.Padding.VALID
         operator = pool_operator("AVERAGE_POOL_2D", window, padding, activation)
-        context.result(result, operator, [tensor], NHWC)
+        context.result(result, operator, [tensor], NHWC, context.type_of(value))
         return
     tensor = padded_input(context, tensor, value, window)
     if counted:
         operator = pool_operator("AVERAGE_POOL_2D", window, schema.Padding.VALID, activation)
-        context.result(result, operator, [tensor], NHWC)
+        context.result(result, operator, [tensor], NHWC, context.type_of(value))
         return
+    if context.integer:
+        raise Refusal("uncounted padding that SAME does not give, quantized", "even padding")
     operator = pool_operator("AVERAGE_POOL_2D", window, schema.Padding.VALID, 0)
     batch, channels, *_ = image_shape(context, value)
     pooled = context.step(
-        operator, [tensor], (batch, *output_size, channels), "float32", f"{result.name}/summed"
+        operator, [tensor], (batch, *output_size, channels), FLOAT32, f"{result.name}/summed"
     )
     options = schema.MulOptionsT()
     options.fusedActivationFunction = activation
-    factor = _divisor_correction(window, input_size, output_size)
-    inputs = [pooled, context.constant_tensor(factor, f"{result.name}/divisor")]
+    factor = Parameter(_divisor_correction(window, input_size, output_size), FLOAT32)
+    inputs = [pooled, context.operand(factor, f"{result.name}/divisor")]
     context.result(result, Operator("MUL", options), inputs, NHWC)
 
 
-@lowers("GlobalAveragePool", accepts="two spatial axes")
+@lowers("GlobalAveragePool", accepts="two spatial axes", integer=True)
 def lower_global_average_pool(context: LoweringContext, node: ir.Node) -> None:
     """GlobalAveragePool -> MEAN over height and width, keeping them as 1."""
     _global_reduce(context, node, "MEAN")
@@ -109,7 +112,7 @@ def _global_reduce(context: LoweringContext, node: ir.Node, name: str) -> None:
     image_shape(context, value)
     options = schema.ReducerOptionsT()
     options.keepDims = True
-    axes = context.constant_tensor(np.array([1, 2], np.int32), "height_and_width")
+    axes = context.index_tensor(np.array([1, 2], np.int32), "height_and_width")
     result = node.outputs[0]
     if value in context.non_negative:
         context.non_negative.add(result)

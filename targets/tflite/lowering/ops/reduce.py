@@ -17,6 +17,7 @@ from edgekit.targets.tflite.lowering.node_view import (
     optional_input,
     required_input,
 )
+from edgekit.targets.tflite.lowering.quantization import TensorType
 from edgekit.targets.tflite.lowering.registry import lowers
 
 _REDUCERS = {
@@ -28,7 +29,8 @@ _REDUCERS = {
 }
 
 
-@lowers(*_REDUCERS, accepts="constant axes")
+@lowers("ReduceMean", "ReduceSum", accepts="constant axes", integer=True)
+@lowers("ReduceMax", "ReduceMin", "ReduceProd", accepts="constant axes")
 def lower_reduce(context: LoweringContext, node: ir.Node) -> None:
     """A reduction -> MEAN, SUM, REDUCE_MAX ... over the stored positions of its axes."""
     value, result = required_input(node, 0), node.outputs[0]
@@ -42,11 +44,27 @@ def lower_reduce(context: LoweringContext, node: ir.Node) -> None:
     positions = np.array(sorted(axes.index(axis) for axis in reduced), np.int32)
     options = schema.ReducerOptionsT()
     options.keepDims = keep
-    inputs = [context.tensor(value), context.constant_tensor(positions, f"{node.name}/axes")]
+    inputs = [context.tensor(value), context.index_tensor(positions, f"{node.name}/axes")]
+    if not keep and len(set(reduced)) == rank:
+        _reduce_to_scalar(context, node, inputs)
+        return
     remaining: Axes = axes if keep else without_axes(axes, reduced)
     if value in context.non_negative and node.op_type != "ReduceProd":
         context.non_negative.add(result)
     context.result(result, Operator(_REDUCERS[node.op_type], options), inputs, remaining)
+
+
+def _reduce_to_scalar(context: LoweringContext, node: ir.Node, inputs: list[int]) -> None:
+    """A reduction of everything: kernels leave one axis, which a RESHAPE removes."""
+    value, result = required_input(node, 0), node.outputs[0]
+    options = schema.ReducerOptionsT()
+    options.keepDims = True
+    rank = context.rank(value)
+    name = f"{result.name}/kept"
+    operator = Operator(_REDUCERS[node.op_type], options)
+    kept = context.step(operator, inputs, [1] * rank, context.type_of(result), name)
+    scalar = context.reshape(kept, (), context.type_of(result), str(result.name))
+    context.bind(result, scalar, ())
 
 
 @lowers("ArgMax", "ArgMin", accepts="the first of equal values")
@@ -60,7 +78,7 @@ def lower_arg_extreme(context: LoweringContext, node: ir.Node) -> None:
     is_max = node.op_type == "ArgMax"
     options = schema.ArgMaxOptionsT() if is_max else schema.ArgMinOptionsT()
     options.outputType = TENSOR_TYPES["int64"]
-    position = context.constant_tensor(np.array(axes.index(axis), np.int32), f"{node.name}/axis")
+    position = context.index_tensor(np.array(axes.index(axis), np.int32), f"{node.name}/axis")
     operator = Operator("ARG_MAX" if is_max else "ARG_MIN", options)
     inputs = [context.tensor(value), position]
     if not int_attribute(node, "keepdims", 1):
@@ -68,9 +86,11 @@ def lower_arg_extreme(context: LoweringContext, node: ir.Node) -> None:
         return
     shape = context.shape(value)
     dropped = [shape[other] for other in axes if other != axis]
-    tensor = context.step(operator, inputs, dropped, "int64", f"{result.name}/dropped")
+    tensor = context.step(operator, inputs, dropped, TensorType("int64"), f"{result.name}/dropped")
     kept = [1 if other == axis else shape[other] for other in axes]
-    context.bind(result, context.reshape(tensor, kept, "int64", str(result.name)), axes)
+    context.bind(
+        result, context.reshape(tensor, kept, TensorType("int64"), str(result.name)), axes
+    )
 
 
 def _reduced_axes(context: LoweringContext, node: ir.Node, rank: int) -> list[int]:

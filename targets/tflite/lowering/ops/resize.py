@@ -33,7 +33,7 @@ _ROUNDING: dict[str, Callable[[Doubles], Doubles]] = {
 }
 
 
-@lowers("Resize", accepts="nearest or linear over height and width, constant sizes")
+@lowers("Resize", accepts="nearest or linear over height and width, constant sizes", integer=True)
 def lower_resize(context: LoweringContext, node: ir.Node) -> None:
     """Resize of [N,C,H,W] over H and W."""
     value, result = required_input(node, 0), node.outputs[0]
@@ -80,6 +80,7 @@ def _lower_linear(
     _, _, *after = image_shape(context, result)
     if any(not np.isclose(scales[i], after[i] / before[i]) for i in range(2)):
         raise Refusal("a scale that the rounded output size does not have", "sizes in full")
+    value_type = context.type_of(value)
     options = schema.ResizeBilinearOptionsT()
     if coordinates == "align_corners":
         options.alignCorners = True
@@ -93,9 +94,9 @@ def _lower_linear(
             "half_pixel, pytorch_half_pixel, align_corners, asymmetric",
         )
     version = _HALF_PIXEL_VERSION if options.halfPixelCenters else 1
-    size = context.constant_tensor(np.array(after, np.int32), f"{node.name}/size")
+    size = context.index_tensor(np.array(after, np.int32), f"{node.name}/size")
     inputs = [context.tensor(value, NHWC), size]
-    context.result(result, Operator("RESIZE_BILINEAR", options, version), inputs, NHWC)
+    context.result(result, Operator("RESIZE_BILINEAR", options, version), inputs, NHWC, value_type)
 
 
 def _nearest_indices(
@@ -139,24 +140,30 @@ def _lower_nearest(
             options = schema.ResizeNearestNeighborOptionsT()
             options.halfPixelCenters = half_pixel
             version = _HALF_PIXEL_VERSION if half_pixel else 1
-            size = context.constant_tensor(np.array(after, np.int32), f"{node.name}/size")
+            size = context.index_tensor(np.array(after, np.int32), f"{node.name}/size")
             operator = Operator("RESIZE_NEAREST_NEIGHBOR", options, version)
-            context.result(result, operator, [tensor, size], NHWC)
+            context.result(result, operator, [tensor, size], NHWC, context.type_of(value))
             return
     context.notes.append(
         f"{node.name}: Resize rounds unlike RESIZE_NEAREST_NEIGHBOR and is written as two GATHER"
     )
     rows = schema.GatherOptionsT()
     rows.axis = 1
-    table = context.constant_tensor(indices[0].astype(np.int32), f"{node.name}/rows")
+    table = context.index_tensor(indices[0].astype(np.int32), f"{node.name}/rows")
     shape = (batch, after[0], width, channels)
     tensor = context.step(
-        Operator("GATHER", rows), [tensor, table], shape, context.dtype(value), f"{node.name}/tall"
+        Operator("GATHER", rows),
+        [tensor, table],
+        shape,
+        context.type_of(value),
+        f"{node.name}/tall",
     )
     columns = schema.GatherOptionsT()
     columns.axis = 2
-    table = context.constant_tensor(indices[1].astype(np.int32), f"{node.name}/columns")
-    context.result(result, Operator("GATHER", columns), [tensor, table], NHWC)
+    table = context.index_tensor(indices[1].astype(np.int32), f"{node.name}/columns")
+    context.result(
+        result, Operator("GATHER", columns), [tensor, table], NHWC, context.type_of(value)
+    )
 
 
 def _tflite_indices(before: int, after: int, *, half_pixel: bool) -> npt.NDArray[np.int64]:

@@ -18,7 +18,11 @@ from edgekit.targets.tflite.lowering.node_view import (
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
-@lowers("Slice", accepts="constant starts, ends and axes; positive steps; not along the batch")
+@lowers(
+    "Slice",
+    accepts="constant starts, ends and axes; positive steps; not along the batch",
+    integer=True,
+)
 def lower_slice(context: LoweringContext, node: ir.Node) -> None:
     """Slice -> SLICE, or STRIDED_SLICE where a step is above 1."""
     value, result = required_input(node, 0), node.outputs[0]
@@ -56,25 +60,25 @@ def _write_slice(
     context: LoweringContext, node: ir.Node, bounds: tuple[list[int], list[int], list[int]]
 ) -> None:
     value, result = required_input(node, 0), node.outputs[0]
-    axes = context.axes(value)
+    axes, value_type = context.axes(value), context.type_of(value)
     begin, end, step = (np.array([part[axis] for axis in axes], np.int32) for part in bounds)
-    inputs = [context.tensor(value), context.constant_tensor(begin, f"{node.name}/begin")]
+    inputs = [context.tensor(value), context.index_tensor(begin, f"{node.name}/begin")]
     if (step == 1).all():
         # A size of -1 takes the rest of the axis: the dynamic batch.
         size = np.where(end < 0, -1, end - begin).astype(np.int32)
         if (size == 0).any():
             raise Refusal("an empty slice", "slices with elements")
-        inputs.append(context.constant_tensor(size, f"{node.name}/size"))
-        context.result(result, Operator("SLICE", schema.SliceOptionsT()), inputs, axes)
+        inputs.append(context.index_tensor(size, f"{node.name}/size"))
+        context.result(result, Operator("SLICE", schema.SliceOptionsT()), inputs, axes, value_type)
         return
     options = schema.StridedSliceOptionsT()
     options.endMask = sum(1 << i for i, bound in enumerate(end) if bound < 0)
-    inputs.append(context.constant_tensor(end, f"{node.name}/end"))
-    inputs.append(context.constant_tensor(step, f"{node.name}/strides"))
-    context.result(result, Operator("STRIDED_SLICE", options), inputs, axes)
+    inputs.append(context.index_tensor(end, f"{node.name}/end"))
+    inputs.append(context.index_tensor(step, f"{node.name}/strides"))
+    context.result(result, Operator("STRIDED_SLICE", options), inputs, axes, value_type)
 
 
-@lowers("Split", accepts="constant sizes, not along the batch")
+@lowers("Split", accepts="constant sizes, not along the batch", integer=True)
 def lower_split(context: LoweringContext, node: ir.Node) -> None:
     """Split -> SPLIT for equal parts (which XNNPACK runs), SPLIT_V for others."""
     value = required_input(node, 0)
@@ -84,11 +88,11 @@ def lower_split(context: LoweringContext, node: ir.Node) -> None:
     sizes = [context.shape(output)[axis] for output in node.outputs]
     if any(isinstance(size, str) for size in sizes):
         raise Refusal("a split of the dynamic axis", "static axes")
-    position = context.constant_tensor(np.array(axes.index(axis), np.int32), f"{node.name}/axis")
+    position = context.index_tensor(np.array(axes.index(axis), np.int32), f"{node.name}/axis")
     outputs = []
     for output in node.outputs:
         shape = [context.shape(output)[other] for other in axes]
-        tensor = context.model.add_tensor(str(output.name), shape, context.dtype(output))
+        tensor = context.model.add_tensor(str(output.name), shape, context.type_of(value))
         outputs.append(tensor)
         context.bind(output, tensor, axes)
         if value in context.non_negative:
@@ -100,7 +104,7 @@ def lower_split(context: LoweringContext, node: ir.Node) -> None:
     else:
         options = schema.SplitVOptionsT()
         options.numSplits = len(sizes)
-        lengths = context.constant_tensor(np.array(sizes, np.int32), f"{node.name}/sizes")
+        lengths = context.index_tensor(np.array(sizes, np.int32), f"{node.name}/sizes")
         operator, inputs = (
             Operator("SPLIT_V", options),
             [context.tensor(value), lengths, position],

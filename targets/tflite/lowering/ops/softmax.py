@@ -12,10 +12,17 @@ from edgekit.targets.tflite.lowering.node_view import (
     normalized_axis,
     required_input,
 )
+from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
 from edgekit.targets.tflite.lowering.registry import lowers
 
+_FIXED_OUTPUT = {
+    "Softmax": TensorType("int8", Quantization((1 / 256,), (-128,))),
+    "LogSoftmax": TensorType("int8", Quantization((16 / 256,), (127,))),
+}
+"""Output parameters that the integer kernels demand (LiteRT 8-bit quantization spec)."""
 
-@lowers("Softmax", "LogSoftmax", accepts="any axis, opset 13 or later")
+
+@lowers("Softmax", "LogSoftmax", accepts="any axis", integer=True)
 def lower_softmax(context: LoweringContext, node: ir.Node) -> None:
     """Softmax over one axis -> SOFTMAX, which normalises the last stored axis."""
     value, result = required_input(node, 0), node.outputs[0]
@@ -28,4 +35,5 @@ def lower_softmax(context: LoweringContext, node: ir.Node) -> None:
         context.non_negative.add(result)
     else:
         operator = Operator("LOG_SOFTMAX", schema.LogSoftmaxOptionsT())
-    context.result(result, operator, [context.tensor(value, axes)], axes)
+    fixed = _FIXED_OUTPUT[node.op_type] if context.integer else None
+    context.result(result, operator, [context.tensor(value, axes)], axes, fixed)

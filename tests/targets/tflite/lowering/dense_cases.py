@@ -295,6 +295,29 @@ REDUCTIONS = [
         for op in ("Max", "Mean", "Min", "Prod", "Sum")
     ),
     Case("reduce_all", "y = ReduceSum(x)", IMAGE),
+    *(
+        Case(f"reduce_{op.lower()}_to_scalar", f"y = Reduce{op} <keepdims = 0> (x)", IMAGE)
+        for op in ("Max", "Mean", "Sum")
+    ),
+    *(
+        Case(f"softmax_axis_{axis}", f"y = Softmax <axis = {axis}> (x)", IMAGE)
+        for axis in range(4)
+    ),
+    *(
+        Case(
+            f"gather_scalar_{axis}",
+            f"c = Conv(x, k)\ny = Gather <axis = {axis}> (c, i)",
+            IMAGE,
+            {"k": (2, 4, 1, 1), "i": np.array(0, np.int64)},
+        )
+        for axis in range(4)
+    ),
+    Case(
+        "matmul_of_an_image",
+        "c = Conv(x, k)\ny = MatMul(c, w)",
+        IMAGE,
+        {"k": (2, 4, 1, 1), "w": (10, 3)},
+    ),
     Case("reduce_nothing", "n = Neg(x)\ny = ReduceSum <noop_with_empty_axes = 1> (n)", IMAGE),
     Case("arg_max", "i = ArgMax <axis = 1, keepdims = 0> (x)\ny = Cast <to = 1> (i)", IMAGE),
     Case("arg_min_keeps_dims", "i = ArgMin <axis = 1> (x)\ny = Cast <to = 1> (i)", IMAGE),

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from edgekit.errors import UnsupportedGraphError
 from edgekit.targets.tflite.lowering import LoweringOptions, check_graph, lower_graph
@@ -132,3 +133,41 @@ def test_weights_computed_at_run_time_are_refused() -> None:
     case = Case("dynamic", "y = Conv(x, k)", {"x": (1, 3, 6, 6), "k": (2, 3, 1, 1)})
     report = check_graph(ir.from_proto(build(case)))
     assert "weight 'k' is computed at run time" in str(report.unsupported[0])
+
+
+def test_an_input_that_is_also_an_output_is_copied() -> None:
+    model = build(Case("echo", "y = Relu(x)", {"x": (2, 3)}))
+    model.graph.output.append(model.graph.input[0])
+    lowered = lower_graph(ir.from_proto(model), LoweringOptions())
+    assert [spec.name for spec in lowered.signature.outputs] == ["y", "x"]
+    names = [
+        tensor["name"] for tensor in Interpreter(model_content=lowered.data).get_output_details()
+    ]
+    assert names == ["y", "x/output"]
+
+
+def test_a_constant_output_is_copied() -> None:
+    case = Case("fixed", "y = Add(x, c)", {"x": (2, 3)}, {"c": (2, 3)})
+    model = build(case)
+    value = onnx.helper.make_tensor_value_info("c", onnx.TensorProto.FLOAT, [2, 3])
+    model.graph.output.append(value)
+    lowered = lower_graph(ir.from_proto(model), LoweringOptions())
+    feeds = random_inputs(case)
+    expected = run_onnxruntime(model, feeds)
+    actual = run_litert(lowered.data, lowered.signature, feeds, delegate=True)
+    assert np.array_equal(actual["c"], expected["c"])
+
+
+def test_used_pooling_indices_are_refused() -> None:
+    case = Case(
+        "indices", "y, i = MaxPool <kernel_shape = [2,2]> (x)\nz = Cast <to = 1> (i)", IMAGE,
+        outputs=("y", "z"),
+    )  # fmt: skip
+    report = check_graph(ir.from_proto(build(case)))
+    assert "the indices output is used" in str(report.unsupported[0])
+
+
+def test_outputs_without_images_keep_the_order_of_onnx() -> None:
+    case = Case("plain", "y = Softmax <axis = 1> (x)", {"x": (1, 3, 4, 5)})
+    lowered = lower_graph(ir.from_proto(build(case)), LoweringOptions())
+    assert lowered.signature.output("y").stored_axes is None

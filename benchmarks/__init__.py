@@ -1,0 +1,1 @@
+"""Measurements of edgekit against its peers; each script writes a table below results/."""

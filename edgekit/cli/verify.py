@@ -1,0 +1,114 @@
+"""``edgekit verify``: a quantized artifact against the QDQ graph it was lowered from."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgekit.cli.options import AsJson, DataRoot, option
+from edgekit.data.contract import DataSpec
+
+if TYPE_CHECKING:
+    from edgekit.core.exactness import ExactnessReport
+    from edgekit.core.target import Array
+
+Graph = Annotated[
+    Path, typer.Option("--against", metavar="FILE", help="The QDQ graph, NAME.qdq.onnx.")
+]
+Set = Annotated[str | None, option(DataSpec, "set", "--data", metavar="SET")]
+Samples = Annotated[
+    int,
+    typer.Option("--samples", metavar="N", min=1, help="Samples of the data set to compare on."),
+]
+Allowed = Annotated[
+    int,
+    typer.Option(
+        "--max-lsb", metavar="N", min=0, help="Accepted teacher-forced difference, in steps."
+    ),
+]
+_SHOWN = 10
+
+
+def command(
+    artifact: Annotated[Path, typer.Argument(help="Quantized artifact, for example .tflite.")],
+    against: Graph,
+    data: Set = None,
+    data_root: DataRoot = None,
+    samples: Samples = 64,
+    max_lsb: Allowed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Compare integers, scales and zero points, every operator, and the outputs.
+
+    Exit code 4 tells that something differs.
+    """
+    from edgekit.cli.model_files import target_of
+    from edgekit.cli.output import print_json
+    from edgekit.core.metrics import Unavailable
+    from edgekit.errors import MissingToolError, VerificationError
+
+    target = target_of(artifact, None)
+    feeds = [] if data is None else _feeds(against, data, data_root, samples)
+    report = target.verify(artifact, against, feeds)
+    if isinstance(report, Unavailable):
+        raise MissingToolError(f"{artifact} cannot be verified: {report.reason}")
+    if as_json:
+        print_json(
+            {"artifact": str(artifact), "against": str(against), **report.model_dump(mode="json")}
+        )
+    else:
+        _print(report)
+    problems = _problems(report, max_lsb)
+    if problems:
+        raise VerificationError(f"{artifact} is not exactly {against}: {'; '.join(problems)}.")
+
+
+def _feeds(graph: Path, data: str, root: Path | None, samples: int) -> list[dict[str, Array]]:
+    """Single samples of a data set as the graph's input."""
+    from edgekit.data.datasets import open_dataset
+    from edgekit.errors import UnsupportedError
+    from edgekit.graph.io import load_onnx, read_metadata, signature_of
+
+    model = load_onnx(graph)
+    signature = signature_of(model)
+    if len(signature.inputs) != 1:
+        raise UnsupportedError("A data set feeds models with one input; leave --data out.")
+    (spec,) = signature.inputs
+    dataset = open_dataset(DataSpec(set=data, root=root, limit=samples))
+    preprocessing = None if dataset.fed_raw else read_metadata(model).preprocessing
+    batches = dataset.batches(preprocessing, spec, 1)
+    return [{spec.name: batch.inputs} for batch in islice(batches, samples)]
+
+
+def _problems(report: ExactnessReport, max_lsb: int) -> list[str]:
+    problems = []
+    if report.differing_tensors:
+        problems.append(f"{report.differing_tensors} tensors differ")
+    if report.custom_ops:
+        problems.append(f"{len(report.custom_ops)} custom operators")
+    if report.max_lsb is not None and report.max_lsb > max_lsb:
+        problems.append(f"an operator is {report.max_lsb} steps off")
+    return problems
+
+
+def _print(report: ExactnessReport) -> None:
+    from edgekit.cli.output import Column, print_table
+
+    agreement = "not measured" if report.agreement is None else f"{report.agreement:.2%}"
+    rows = [
+        ("compared tensors", str(report.compared_tensors)),
+        ("differing tensors", str(report.differing_tensors)),
+        ("float operators", str(len(report.float_ops))),
+        ("custom operators", str(len(report.custom_ops))),
+        ("teacher-forced difference", f"{report.max_lsb} LSB"),
+        ("operators forced", str(len(report.forced))),
+        ("end-to-end agreement", f"{agreement} of {report.samples} samples"),
+    ]
+    print_table([Column("Fact"), Column("Value")], rows)
+    for item in report.mismatches[:_SHOWN]:
+        typer.echo(f"differs: {item.tensor or item.value}: {item.what}: {item.detail}")
+    for name in report.float_ops[:_SHOWN]:
+        typer.echo(f"float: {name}")

@@ -1,0 +1,67 @@
+"""How the weights and the bias of a layer are quantized."""
+
+from __future__ import annotations
+
+from edgekit.core.quant import QuantConstraints, WeightScheme
+from edgekit.core.stage import Note
+from edgekit.graph.values import constant_array, int_attribute
+from edgekit.quantization.placement import BiasPlacement, LayerPlacement, Reader
+from edgekit.quantization.units import Unit
+
+
+def place_layer(
+    unit: Unit, scheme: WeightScheme, constraints: QuantConstraints, input_group: str = ""
+) -> tuple[LayerPlacement | None, Note | None]:
+    """Decides on the weights of a unit.
+
+    Args:
+        unit: Any unit.
+        scheme: What is asked for.
+        constraints: Which layers have kernels for blockwise weights.
+        input_group: Group of the layer's input; empty when activations stay float.
+
+    Returns:
+        None for a unit without constant weights; and a note where something else than the
+        scheme asks for was chosen.
+    """
+    weight, axis = unit.weight, unit.weight_axis
+    weights = constant_array(weight)
+    if weight is None or axis is None or weights is None or weights.dtype != "float32":
+        return None, None
+    note = None
+    if scheme.granularity == "blockwise":
+        refusal = _blockwise_refusal(unit, weights.shape, axis, scheme, constraints)
+        if refusal:
+            scheme = WeightScheme(bits=8, granularity="per-channel")
+            note = Note(where=unit.name, text=f"8-bit weights per channel: {refusal}")
+    bias = None
+    if unit.bias is not None:
+        reader = unit.bias_add or unit.node
+        index = reader.inputs.index(unit.bias)
+        bias = BiasPlacement(unit.bias.name or "", Reader(reader.name or "", index))
+    repeats = int_attribute(unit.node, "group", 1) if unit.node.op_type == "ConvTranspose" else 1
+    placed = LayerPlacement(
+        layer=unit.name,
+        op_type=unit.node.op_type,
+        weight=weight.name or "",
+        axis=axis,
+        scheme=scheme,
+        bias=bias,
+        input_group=input_group,
+        repeats=repeats,
+    )
+    return placed, note
+
+
+def _blockwise_refusal(
+    unit: Unit,
+    shape: tuple[int, ...],
+    axis: int,
+    scheme: WeightScheme,
+    constraints: QuantConstraints,
+) -> str:
+    if unit.node.op_type not in constraints.blockwise_ops:
+        return f"{unit.node.op_type} has no kernel for blockwise weights"
+    if shape[1 - axis] % scheme.block_size:
+        return f"{shape[1 - axis]} inputs are no multiple of the block of {scheme.block_size}"
+    return ""

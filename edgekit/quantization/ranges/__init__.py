@@ -1,0 +1,1 @@
+"""Choosing the range that integers represent, one rule a file."""

@@ -1,0 +1,131 @@
+"""The whole comparison of a .tflite file with the QDQ graph it was lowered from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgekit.core.exactness import ExactnessReport
+from edgekit.core.target import RuntimeConfig
+from edgekit.errors import InputError, UnsupportedError
+from edgekit.graph.io import load_onnx, signature_of
+from edgekit.graph.reference import ReferenceSession
+from edgekit.measure.feeds import random_feeds
+from edgekit.targets.tflite.exactness.parameters import compare_parameters
+from edgekit.targets.tflite.exactness.stored_model import StoredModel, read_stored_model
+from edgekit.targets.tflite.exactness.teacher_forcing import (
+    forced_differences,
+    quantized_integers,
+)
+from edgekit.targets.tflite.metadata import read_embedded
+from edgekit.targets.tflite.runtime import LiteRTSession
+
+type Array = npt.NDArray[Any]
+
+_QUANTIZERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_RANDOM_SAMPLES = 2
+_SCORES_RANK = 2
+
+
+def compare_with_graph(
+    artifact: Path, qdq: Path, samples: Sequence[Mapping[str, Array]] = ()
+) -> ExactnessReport:
+    """Compares integers, scales and zero points, every operator, and the outputs.
+
+    Args:
+        artifact: .tflite file that edgekit's own engine wrote.
+        qdq: The QDQ graph it should be.
+        samples: Real inputs of the graph; seeded random ones where none are given.
+
+    Raises:
+        InputError: If a file is missing or damaged, or the artifact does not say which value
+            each tensor holds.
+    """
+    embedded = read_embedded(artifact)
+    if embedded is None or not embedded.tensors:
+        raise InputError(
+            f"{artifact} does not say which values its tensors hold, so it cannot be compared "
+            "tensor by tensor. Only files of edgekit's own engine do (--engine edgekit)."
+        )
+    graph = load_onnx(qdq)
+    stored = read_stored_model(artifact)
+    parameters = compare_parameters(graph.graph, stored, embedded.tensors)
+    signature = signature_of(graph)
+    feeds = list(samples) or [random_feeds(signature, seed) for seed in range(_RANDOM_SAMPLES)]
+    try:
+        references = quantized_integers(graph, feeds)
+        forced = forced_differences(stored, embedded.tensors, references)
+        agreement = _agreement(artifact, graph, qdq, feeds)
+    except (RuntimeError, UnsupportedError):
+        # With wrong parameters LiteRT may refuse to run the file; they are the finding then.
+        if not parameters.mismatches:
+            raise
+        forced, agreement = [], None
+    return ExactnessReport(
+        compared_tensors=parameters.compared,
+        differing_tensors=len({(m.tensor, m.value) for m in parameters.mismatches}),
+        mismatches=parameters.mismatches,
+        float_ops=_float_operators(stored),
+        custom_ops=tuple(name for name, _, _ in stored.operators if name == "CUSTOM"),
+        max_lsb=max((item.lsb for item in forced), default=None),
+        forced=tuple(forced),
+        agreement=agreement,
+        samples=len(feeds),
+    )
+
+
+def _float_operators(model: StoredModel) -> tuple[str, ...]:
+    """Operators other than QUANTIZE and DEQUANTIZE with a float activation."""
+    found = []
+    for name, inputs, outputs in model.operators:
+        if name in _QUANTIZERS:
+            continue
+        touched = [model.tensors[index] for index in (*inputs, *outputs) if index >= 0]
+        if any(tensor.data is None and tensor.dtype == "float32" for tensor in touched):
+            found.append(f"{name} -> {model.tensors[outputs[0]].name}")
+    return tuple(found)
+
+
+def _agreement(
+    artifact: Path, graph: ir.Model, qdq: Path, feeds: Sequence[Mapping[str, Array]]
+) -> float:
+    """Share of samples with the same best class, or without classes equal within one step."""
+    # Fused integer kernels round unlike the Q/DQ nodes that define the result.
+    reference = ReferenceSession(qdq, optimization="disabled")
+    session = LiteRTSession(artifact, RuntimeConfig())
+    steps = _output_steps(graph.graph)
+    equal = 0
+    try:
+        for sample in feeds:
+            expected, actual = reference.run(sample), session.run(sample)
+            equal += all(
+                _same(expected[name], actual[name], steps.get(name, 0.0)) for name in expected
+            )
+    finally:
+        session.close()
+        reference.close()
+    return equal / len(feeds)
+
+
+def _same(expected: Array, actual: Array, step: float) -> bool:
+    if expected.ndim == _SCORES_RANK:
+        return bool((expected.argmax(1) == actual.argmax(1)).all())
+    return bool(np.abs(expected - actual).max() <= step * 1.001)
+
+
+def _output_steps(graph: ir.Graph) -> dict[str, float]:
+    """Scale of each output that a DequantizeLinear makes."""
+    steps = {}
+    for value in graph.outputs:
+        producer = value.producer()
+        if producer is None or producer.op_type != "DequantizeLinear":
+            continue
+        scale = producer.inputs[1]
+        if scale is not None and scale.const_value is not None:
+            steps[str(value.name)] = float(np.asarray(scale.const_value.numpy()).reshape(-1)[0])
+    return steps

@@ -1,0 +1,165 @@
+"""Runs each operator of an integer .tflite file on the QDQ graph's own integers.
+
+End to end, one different rounding early on changes everything after it. Given the same
+integers as inputs, an operator that is right differs by one step of its output at most: the
+kernels multiply by fixed-point numbers where ONNX Runtime computes in float.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from ai_edge_litert.interpreter import Interpreter
+
+from edgekit.core.exactness import ForcedDifference
+from edgekit.targets.tflite.exactness.stored_model import StoredModel
+from edgekit.targets.tflite.tensor_origin import TensorOrigin
+
+type Array = npt.NDArray[Any]
+
+_MOVED_BY_128 = 128
+
+
+def quantized_integers(
+    model: ir.Model, feeds: Sequence[Mapping[str, Array]]
+) -> list[dict[str, Array]]:
+    """Integers of every QuantizeLinear for each sample, by its input's and output's name.
+
+    Args:
+        model: The QDQ graph; not modified.
+        feeds: Inputs of the graph, one mapping a sample.
+    """
+    import onnxruntime as ort
+
+    proto = ir.to_proto(model)
+    declared = {output.name for output in proto.graph.output}
+    nodes = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
+    names = [node.output[0] for node in nodes]
+    proto.graph.output.extend(
+        type(proto.graph.output[0])(name=name) for name in names if name not in declared
+    )
+    options = ort.SessionOptions()
+    # Fused kernels round unlike the Q/DQ nodes that define the result.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    results = []
+    for sample in feeds:
+        arrays = dict(zip(names, session.run(names, dict(sample)), strict=True))
+        for node in nodes:
+            arrays[node.input[0]] = arrays[node.output[0]]
+        results.append({name: _as_int8(array) for name, array in arrays.items()})
+    return results
+
+
+def forced_differences(
+    model: StoredModel,
+    origins: Sequence[TensorOrigin],
+    references: Sequence[Mapping[str, Array]],
+) -> list[ForcedDifference]:
+    """Largest difference of every integer tensor whose inputs are forced.
+
+    Args:
+        model: The .tflite file.
+        origins: Which value each tensor holds.
+        references: From `quantized_integers`.
+    """
+    known = _known_tensors(model, origins, references[0])
+    found = []
+    for index in known:
+        writer = model.writer_of(index)
+        if writer is None or model.operators[writer][0] == "QUANTIZE":
+            continue
+        operators, inputs = _back_to_known(model, index, set(known) - {index})
+        if any(tensor not in known for tensor in inputs):
+            continue
+        found.append(_run_cut(model, (operators, inputs, index), known, references))
+    return sorted(found, key=lambda item: (-item.lsb, -item.share))
+
+
+def _known_tensors(
+    model: StoredModel, origins: Sequence[TensorOrigin], reference: Mapping[str, Array]
+) -> dict[int, TensorOrigin]:
+    by_name = {origin.tensor: origin for origin in origins}
+    return {
+        tensor.index: by_name[tensor.name]
+        for tensor in model.integer_activations()
+        if tensor.name in by_name
+        and by_name[tensor.name].value in reference
+        and reference[by_name[tensor.name].value].dtype.name == tensor.dtype
+    }
+
+
+def _back_to_known(
+    model: StoredModel, output: int, known: set[int]
+) -> tuple[list[int], list[int]]:
+    """Operators between known tensors and ``output``, and the tensors that feed them."""
+    operators: set[int] = set()
+    inputs: list[int] = []
+    pending = [output]
+    while pending:
+        tensor = pending.pop()
+        if tensor < 0 or model.tensors[tensor].data is not None:
+            continue
+        writer = model.writer_of(tensor)
+        if tensor in known or writer is None:
+            if tensor not in inputs:
+                inputs.append(tensor)
+            continue
+        if writer not in operators:
+            operators.add(writer)
+            pending += model.operators[writer][1]
+    return sorted(operators), inputs
+
+
+def _run_cut(
+    model: StoredModel,
+    cut: tuple[list[int], list[int], int],
+    known: Mapping[int, TensorOrigin],
+    references: Sequence[Mapping[str, Array]],
+) -> ForcedDifference:
+    operators, inputs, output = cut
+    interpreter = Interpreter(model_content=model.cut(*cut), num_threads=1)
+    input_details = interpreter.get_input_details()
+    worst, wrong, total = 0, 0, 0
+    shapes: dict[int, tuple[int, ...]] = defaultdict(tuple)
+    for reference in references:
+        arrays = [_stored(reference, known[tensor]) for tensor in inputs]
+        for detail, array in zip(input_details, arrays, strict=True):
+            if shapes[detail["index"]] != array.shape:
+                interpreter.resize_tensor_input(detail["index"], array.shape)
+                shapes[detail["index"]] = array.shape
+        interpreter.allocate_tensors()
+        for detail, array in zip(input_details, arrays, strict=True):
+            interpreter.set_tensor(detail["index"], array)
+        interpreter.invoke()
+        made = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        expected = _stored(reference, known[output])
+        steps = np.abs(made.astype(np.int64) - expected.astype(np.int64))
+        worst = max(worst, int(steps.max(initial=0)))
+        wrong += int((steps > 0).sum())
+        total += steps.size
+    return ForcedDifference(
+        tensor=model.tensors[output].name,
+        operators=tuple(model.operators[index][0] for index in operators),
+        lsb=worst,
+        share=wrong / max(total, 1),
+    )
+
+
+def _stored(reference: Mapping[str, Array], origin: TensorOrigin) -> Array:
+    array = reference[origin.value]
+    return np.ascontiguousarray(array.transpose(origin.stored_axes))
+
+
+def _as_int8(array: Array) -> Array:
+    """uint8 integers as the int8 ones of the same real value."""
+    if array.dtype != np.uint8:
+        return array
+    return (array.astype(np.int16) - _MOVED_BY_128).astype(np.int8)
