@@ -159,13 +159,13 @@ def _quantize_value(graph: ir.Graph, value: ir.Value, parameters: tuple[np.float
 def _quantize_constants(
     graph: ir.Graph, node: ir.Node, parameters: Mapping[ir.Value, tuple[np.float32, int]]
 ) -> None:
-    weights = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
-    if node.op_type in _LAYERS and weights is not None and weights.ndim >= 2:
+    stored = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
+    if node.op_type in _LAYERS and stored is not None and stored.ndim >= 2:
+        weights = stored.astype(np.float32)
         axis = _weight_axis(node)
         others = tuple(dim for dim in range(weights.ndim) if dim != axis)
-        scale = np.maximum(np.abs(weights).max(axis=others), 1e-6).astype(np.float32) / np.float32(
-            127
-        )
+        largest = np.maximum(np.abs(weights).max(axis=others), 1e-6).astype(np.float32)
+        scale = (largest / 127).astype(np.float32)
         shape = [-1 if dim == axis else 1 for dim in range(weights.ndim)]
         integers = np.clip(np.rint(weights / scale.reshape(shape)), -127, 127).astype(np.int8)
         _dequantize_input(graph, node, 1, integers, scale, axis)
@@ -175,7 +175,7 @@ def _quantize_constants(
             array = constant_array(value)
             if array is not None and array.dtype == np.float32:
                 step = np.float32(max(float(np.abs(array).max()), 1e-6) / 127)
-                integers = np.clip(np.rint(np.divide(array, step)), -127, 127).astype(np.int8)
+                integers = np.clip(np.rint(array / step), -127, 127).astype(np.int8)
                 _dequantize_input(graph, node, index, integers, np.array(step), None)
 
 
@@ -203,9 +203,10 @@ def _quantize_bias(graph: ir.Graph, node: ir.Node, weight_scale: Array) -> None:
     assert bias is not None
     assert step is not None
     groups = bias.size // weight_scale.size
-    scale = np.tile(np.multiply(step, weight_scale).astype(np.float32), groups)
-    steps = np.rint(np.divide(bias.reshape(-1), scale))
-    integers = steps.astype(np.int32).reshape(bias.shape)
+    scale = np.tile(step.astype(np.float32) * weight_scale.astype(np.float32), groups)
+    integers = (
+        np.rint(bias.reshape(-1).astype(np.float32) / scale).astype(np.int32).reshape(bias.shape)
+    )
     _dequantize_input(graph, layer, index, integers, scale, bias.ndim - 1)
 
 

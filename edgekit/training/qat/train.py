@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from edgekit.core.model_base import FrozenModel
 from edgekit.core.progress import Progress, SilentProgress
 from edgekit.errors import GateError, InputError
 from edgekit.graph.torch_twin.fake_quantize import FakeQuantize
@@ -23,50 +22,12 @@ from edgekit.training.qat.config import QatConfig
 from edgekit.training.qat.fake_quantize import QuantizerOptions, TrainableFakeQuantize
 from edgekit.training.qat.fusion import fused_graph
 from edgekit.training.qat.losses import QatLoss, Score, ScoreSums, gives_probabilities
+from edgekit.training.qat.optimizer import make_qat_optimizer
+from edgekit.training.qat.phases import Phases
+from edgekit.training.qat.result import QatEpoch, QatResult
 from edgekit.training.qat.samples import QatSamples, as_inputs, fixed_batch
 
 _EVALUATION_BATCH = 256
-_MOMENTUM = 0.9
-
-
-class QatEpoch(FrozenModel):
-    """One epoch of quantization-aware training.
-
-    Attributes:
-        epoch: Counted from 1; 0 is the graph before training.
-        loss: Mean training loss; None before training.
-        score: On the samples kept back: share of right predictions, or for
-            ``task = "imitate"`` the signal-to-noise ratio against the float model in dB.
-        held_out_loss: Mean loss on the samples kept back.
-        lr: Learning rate of the epoch's last step; None before training.
-    """
-
-    epoch: int
-    loss: float | None
-    score: float
-    held_out_loss: float
-    lr: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class QatResult:
-    """What training gave.
-
-    Attributes:
-        twin: The twin that was given, with the weights and scales of the best epoch and plain
-            quantizers, in evaluation mode.
-        curve: The state before training and each epoch.
-        best_epoch: The epoch that is kept; 0 when training did not help.
-        teacher_score: Score of the float model on the same samples; None without one, and for
-            ``task = "imitate"``, where it is the measure itself.
-        held_out: Number of samples that the scores are measured on.
-    """
-
-    twin: TorchTwin
-    curve: tuple[QatEpoch, ...]
-    best_epoch: int
-    teacher_score: float | None
-    held_out: int
 
 
 def train_qat(
@@ -189,8 +150,8 @@ class _Training:
     def _epochs(
         self, start: Score, progress: Progress
     ) -> tuple[tuple[QatEpoch, ...], _Best | None]:
-        phases = _Phases(self._config, self._steps, self._quantizers())
-        optimizer = _optimizer(self._twin, self._quantizers(), self._config)
+        phases = Phases(self._config, self._steps, self._quantizers())
+        optimizer = make_qat_optimizer(self._twin, self._quantizers(), self._config)
         total = self._config.epochs * self._steps
         schedule = LambdaLR(
             optimizer, lambda step: 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / total)))
@@ -225,7 +186,7 @@ class _Training:
         number: int,
         optimizer: Optimizer,
         schedule: LambdaLR,
-        phases: _Phases,
+        phases: Phases,
         progress: Progress,
     ) -> tuple[float, float]:
         """Trains one epoch; gives the mean loss and the last learning rate."""
@@ -296,57 +257,6 @@ class _Best:
 
     epoch: int
     state: dict[str, Tensor]
-
-
-class _Phases:
-    """Moves the quantizers from observing over learning to frozen."""
-
-    def __init__(
-        self, config: QatConfig, steps: int, quantizers: list[TrainableFakeQuantize]
-    ) -> None:
-        total = config.epochs * steps
-        self._learn_at = round(config.observer_epochs * steps)
-        self._freeze_at = max(self._learn_at, total - int(config.frozen_share * total))
-        self._quantizers = quantizers
-        self._step = 0
-        for quantizer in quantizers:
-            if self._learn_at or quantizer.role == "weight":
-                quantizer.observe()
-
-    def before_step(self) -> None:
-        if self._step == self._learn_at:
-            for quantizer in self._quantizers:
-                quantizer.learn()
-        if self._step == self._freeze_at:
-            for quantizer in self._quantizers:
-                quantizer.freeze()
-
-    def after_step(self) -> None:
-        self._step += 1
-        for quantizer in self._quantizers:
-            quantizer.end_step()
-
-
-def _optimizer(
-    twin: TorchTwin, quantizers: list[TrainableFakeQuantize], config: QatConfig
-) -> Optimizer:
-    scales = [quantizer.log_factor for quantizer in quantizers if not quantizer.fixed]
-    known = {id(quantizer.log_factor) for quantizer in quantizers}
-    weights = [item for item in twin.parameters() if id(item) not in known]
-    groups = [
-        {"params": [item for item in weights if item.ndim > 1]},
-        {"params": [item for item in weights if item.ndim <= 1], "weight_decay": 0.0},
-        {"params": scales, "weight_decay": 0.0, "lr": config.scale_lr},
-    ]
-    groups = [group for group in groups if group["params"]]
-    # foreach=False: the loop over tensors, whose order of additions does not depend on how
-    # torch batches them.
-    if config.optimizer == "adamw":
-        return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, foreach=False)
-    return SGD(
-        groups, lr=config.lr, momentum=_MOMENTUM, nesterov=True,
-        weight_decay=config.weight_decay, foreach=False,
-    )  # fmt: skip
 
 
 def _settle(twin: TorchTwin, original: torch.fx.GraphModule) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -211,6 +213,11 @@ def test_few_batches_are_told() -> None:
 def test_empty_calibration_set() -> None:
     with pytest.raises(InputError, match="The calibration set is empty"):
         quantize_ptq(residual_net(), lambda: iter(()), INT8)
+
+
+def test_torch_is_loaded_only_for_adaround() -> None:
+    program = "import sys, edgekit.quantization.ptq; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_options_are_checked() -> None:

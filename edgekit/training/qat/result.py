@@ -1,0 +1,48 @@
+"""What quantization-aware training gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.core.model_base import FrozenModel
+from edgekit.graph.torch_twin.twin import TorchTwin
+
+
+class QatEpoch(FrozenModel):
+    """One epoch of quantization-aware training.
+
+    Attributes:
+        epoch: Counted from 1; 0 is the graph before training.
+        loss: Mean training loss; None before training.
+        score: On the samples kept back: share of right predictions, or for
+            ``task = "imitate"`` the signal-to-noise ratio against the float model in dB.
+        held_out_loss: Mean loss on the samples kept back.
+        lr: Learning rate of the epoch's last step; None before training.
+    """
+
+    epoch: int
+    loss: float | None
+    score: float
+    held_out_loss: float
+    lr: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QatResult:
+    """What training gave.
+
+    Attributes:
+        twin: The twin that was given, with the weights and scales of the best epoch and plain
+            quantizers, in evaluation mode.
+        curve: The state before training and each epoch.
+        best_epoch: The epoch that is kept; 0 when training did not help.
+        teacher_score: Score of the float model on the same samples; None without one, and for
+            ``task = "imitate"``, where it is the measure itself.
+        held_out: Number of samples that the scores are measured on.
+    """
+
+    twin: TorchTwin
+    curve: tuple[QatEpoch, ...]
+    best_epoch: int
+    teacher_score: float | None
+    held_out: int
