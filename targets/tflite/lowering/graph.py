@@ -22,6 +22,11 @@ from edgekit.targets.tflite.lowering.quantization import TensorType, read_quanti
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
+_WITH_QUANTIZED_CONSTANTS = frozenset(
+    {"Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "PRelu", "Sub"}
+)
+"""Operators whose constant operands are quantized wherever they compute on integers."""
+
 _REMEDY = (
     "Replace these operators in the model, or try the second engine: --engine onnx2tf "
     "(its output is checked the same way)."
@@ -148,6 +153,11 @@ def _between_quantized_values(context: LoweringContext, node: ir.Node) -> bool:
     operands = [value for value in node.inputs if value is not None]
     computed = [value for value in operands if context.constant(value) is None]
     if not computed or computed[0] not in context.quantized.activations:
+        return False
+    if node.op_type in _WITH_QUANTIZED_CONSTANTS and any(
+        value not in computed and value not in context.quantized.constants for value in operands
+    ):
+        # A layer that mixed precision keeps in float.
         return False
     _, result = context.fused_activation(node)
     outputs = [result] if len(node.outputs) == 1 else list(node.outputs)

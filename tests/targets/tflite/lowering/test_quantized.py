@@ -254,6 +254,19 @@ def test_tensors_carry_the_parameters_of_the_graph() -> None:
     assert np.array_equal(integers.transpose(0, 3, 1, 2), graph.constants["w_int"])
 
 
+def test_a_layer_kept_in_float_computes_in_float() -> None:
+    case = Quantized("kept", "v = Conv(x, k)", IMAGE, None, {"k": (6, 4, 3, 3)})
+    graph = qdq(case)
+    model = build(graph)
+    lowered = lower_graph(ir.from_proto(model), LoweringOptions())
+    counts = operator_counts(lowered.data)
+    assert counts == {"QUANTIZE": 2, "DEQUANTIZE": 2, "CONV_2D": 1}
+    feeds = random_inputs(graph)
+    expected = run_onnxruntime(model, feeds)["y"]
+    actual = run_litert(lowered.data, lowered.signature, feeds, delegate=True)["y"]
+    assert np.abs(actual - expected).max() <= PLAIN[0] * 1.001
+
+
 def test_a_float_operator_between_quantized_ones_is_visible() -> None:
     case = Quantized("island", "v = Exp(x)", IMAGE, output=(0.1, -128))
     lowered = lower_graph(ir.from_proto(build(qdq(case))), LoweringOptions())
