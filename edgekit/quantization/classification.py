@@ -17,6 +17,8 @@ from edgekit.quantization.units import Unit, find_units
 _SHAPE_READERS = frozenset({"Shape", "Size"})
 _BETWEEN = "it only moves data between ops in float"
 
+_SHOWN_NAMES = 40
+
 
 @dataclass(frozen=True, slots=True)
 class Classification:
@@ -90,7 +92,8 @@ def check_patterns(scheme: QuantScheme, names: Sequence[str]) -> None:
         if not any(narrowed.choice_for(name).keep_float for name in names):
             raise ConfigError(
                 f"Pattern {pattern!r} matches no node of the model.{nearest_name(pattern, names)} "
-                "Node names are listed by `edgekit inspect`"
+                f"Its nodes: {', '.join(names[:_SHOWN_NAMES])}"
+                f"{', ...' if len(names) > _SHOWN_NAMES else ''}"
             )
 
 
