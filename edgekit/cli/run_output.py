@@ -104,7 +104,8 @@ def _row(result: TargetResult, unmeasured: _Missing) -> tuple[str, ...]:
 def _print_warnings(summary: RunSummary) -> None:
     for note in summary.notes:
         if note.level == "warning":
-            remark(f"warning: {note.text}")
+            place = f" ({note.where})" if note.where else ""
+            remark(f"warning{place}: {note.text}")
     for target in summary.targets:
         for note in target.notes:
             if note.level == "warning":
