@@ -53,7 +53,10 @@ begin = time.perf_counter()
 Runner(Store(work / "calm")).run(plan(work / "calm-out"))
 whole_s = time.perf_counter() - begin
 killed = 0
-for _ in range(40):
+for attempt in range(400):
+    # On a busy machine few of the kills strike before the run has ended.
+    if attempt >= 40 and killed >= 5:
+        break
     child = os.fork()
     if not child:
         Runner(Store(work / "store")).run(plan(work / "out"))
