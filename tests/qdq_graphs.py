@@ -175,7 +175,7 @@ def _quantize_constants(
             array = constant_array(value)
             if array is not None and array.dtype == np.float32:
                 step = np.float32(max(float(np.abs(array).max()), 1e-6) / 127)
-                integers = np.clip(np.rint(array / step), -127, 127).astype(np.int8)
+                integers = np.clip(np.rint(np.divide(array, step)), -127, 127).astype(np.int8)
                 _dequantize_input(graph, node, index, integers, np.array(step), None)
 
 

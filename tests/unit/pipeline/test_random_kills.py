@@ -70,7 +70,7 @@ for attempt in range(400):
         assert found.record is not None, found.notes
     published = work / "out" / "m.onnx"
     assert not published.exists() or published.stat().st_size == 120000
-    if killed >= 6 and random_.random() < 0.2:
+    if (killed >= 6 or attempt >= 20) and random_.random() < 0.2:
         # Begin anew, so that early steps are killed again.
         for record in (work / "store" / "runs").glob("*.json"):
             record.unlink()
