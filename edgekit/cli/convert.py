@@ -159,20 +159,25 @@ def command(
         preprocessing=preprocessing_from(preprocessing, flags),
         data=None if data is None else DataSpec(set=data, root=data_root, limit=limit),
         calibration=_calibration_set(calibrate, data_root),
-        quantize=checked(
-            QuantizeOptions,
-            samples=calibration_samples,
-            method=calibration_method,
-            keep_float=tuple(keep_float or ()),
-            equalize=equalize,
-            bias_correction=bias_correction,
-            adaround=adaround,
+        quantize=_quantize_options(
+            (calibration_samples, calibration_method),
+            tuple(keep_float or ()),
+            {"equalize": equalize, "bias_correction": bias_correction, "adaround": adaround},
         ),
         bench=None if no_bench else BenchConfig(threads=threads),
         seed=seed,
         store=store,
     )
     _convert(model, (target, parse_precisions(precision)), output, options)
+
+
+def _quantize_options(
+    calibration: tuple[int, str], keep_float: tuple[str, ...], refinements: dict[str, bool]
+) -> QuantizeOptions:
+    samples, method = calibration
+    return checked(
+        QuantizeOptions, samples=samples, method=method, keep_float=keep_float, **refinements
+    )
 
 
 def _calibration_set(name: str | None, root: Path | None) -> DataSpec | None:
