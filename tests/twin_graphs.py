@@ -83,7 +83,7 @@ def convolutional() -> ir.Model:
         "project_bias": (8,), "up_weight": (16, 16, 2, 2), "up_bias": (16,),
         "classifier_weight": (10, 16), "classifier_bias": (10,),
     })  # fmt: skip
-    constants["zero"], constants["six"] = np.float32(0).reshape(()), np.float32(6).reshape(())
+    constants["zero"], constants["six"] = np.array(0, np.float32), np.array(6, np.float32)
     constants["resize_scales"] = np.array([1, 1, 2, 2], np.float32)
     return make_model(text, constants)
 
@@ -126,7 +126,7 @@ def transformer() -> ir.Model:
     constants["norm_scale"] = np.linspace(0.5, 1.5, 16, dtype=np.float32)
     constants["head_shape"] = np.array([0, 0, 3, 2, 8])
     constants["token_shape"] = np.array([0, 0, 16])
-    constants["root"] = np.float32(8**-0.5).reshape(())
+    constants["root"] = np.array(8**-0.5, np.float32)
     for index, name in enumerate(("first", "second", "third")):
         constants[name] = np.array(index)
     return make_model(text, constants)

@@ -21,7 +21,7 @@ TOLERANCE = 1e-5
 
 def worst_difference(model: ir.Model, twin: TorchTwin, batch: int) -> float:
     with ReferenceSession(model, optimization="disabled") as session:
-        feeds = random_feeds(session.signature, seed=1, batch=batch)
+        feeds = random_feeds(session.signature.inputs, seed=1, batch=batch)
         expected = session.run(feeds)
     found = twin.run(feeds)
     return max(difference(name, expected[name], found[name]).relative for name in expected)
