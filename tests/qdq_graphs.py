@@ -174,9 +174,10 @@ def _quantize_constants(
         for index, value in enumerate(node.inputs):
             array = constant_array(value)
             if array is not None and array.dtype == np.float32:
-                step = np.float32(max(float(np.abs(array).max()), 1e-6) / 127)
-                integers = np.clip(np.rint(np.divide(array, step)), -127, 127).astype(np.int8)
-                _dequantize_input(graph, node, index, integers, np.array(step), None)
+                floats = array.astype(np.float32)
+                step = np.array(max(float(np.abs(floats).max()), 1e-6) / 127, np.float32)
+                integers = np.clip(np.rint(floats / step), -127, 127).astype(np.int8)
+                _dequantize_input(graph, node, index, integers, step, None)
 
 
 def _weight_axis(node: ir.Node) -> int:

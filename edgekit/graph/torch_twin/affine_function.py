@@ -41,6 +41,8 @@ class Rounding:
         low: Lowest integer.
         high: Highest integer.
         axis: Axis that scale and zero point belong to; None when they are scalars.
+        block: So many neighbours along the axis share a scale, which then has as many axes as
+            what is quantized; 0 where there is one scale for each index of the axis.
         clamp: Real bounds between which ``x`` is clamped first, as a fused activation does.
         factor: Multiplies the gradient with respect to scale or log factor.
     """
@@ -48,6 +50,7 @@ class Rounding:
     low: int
     high: int
     axis: int | None = None
+    block: int = 0
     clamp: tuple[float, float] | None = None
     factor: float = 1.0
 
@@ -57,7 +60,7 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, rounding: Roundi
 
     Args:
         x: Any shape; floating point.
-        scale: A scalar, or one number for each index of the axis; positive.
+        scale: A scalar, one number for each index of the axis, or one for each block; positive.
         zero_point: Like ``scale``, whole numbers in its floating-point dtype.
         rounding: The rest; ``clamp`` only for a scalar scale.
 
@@ -65,9 +68,7 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, rounding: Roundi
         Like ``x``. The gradient with respect to ``x``, ``scale`` and ``zero_point`` is that
         of the module's docstring.
     """
-    function: Any = _PerTensor if rounding.axis is None else _PerChannel
-    result: Tensor = function.apply(x, scale, zero_point, None, rounding)
-    return result
+    return _apply(x, (scale, zero_point, None), rounding)
 
 
 def learned_fake_quantize(
@@ -77,9 +78,23 @@ def learned_fake_quantize(
 
     The gradient with respect to ``log_factor`` is ``s * dL/ds * rounding.factor``.
     """
+    return _apply(x, (scale, zero_point, log_factor), rounding)
+
+
+def _apply(
+    x: Tensor, parameters: tuple[Tensor, Tensor, Tensor | None], rounding: Rounding
+) -> Tensor:
     function: Any = _PerTensor if rounding.axis is None else _PerChannel
-    result: Tensor = function.apply(x, scale, zero_point, log_factor, rounding)
-    return result
+    if rounding.axis is None or not rounding.block:
+        result: Tensor = function.apply(x, *parameters, rounding)
+        return result
+    axis = rounding.axis
+    scale, zero_point, log_factor = (
+        None if item is None else item.unsqueeze(axis + 1) for item in parameters
+    )
+    blocks = x.reshape(*x.shape[:axis], -1, rounding.block, *x.shape[axis + 1 :])
+    result = function.apply(blocks, scale, zero_point, log_factor, rounding)
+    return result.flatten(axis, axis + 1)
 
 
 def rounded_bias(bias: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
@@ -91,14 +106,21 @@ def rounded_bias(bias: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
 
 def integers_of(x: Tensor, scale: Tensor, zero_point: Tensor, rounding: Rounding) -> Tensor:
     """The integers ``q`` of `fake_quantize`, as ``int64``; arguments as there."""
-    scale, zero_point = (_aligned(item, x, rounding.axis) for item in (scale, zero_point))
+    scale, zero_point = (spread(item, x, rounding) for item in (scale, zero_point))
     quotient = torch.round(x / scale).to(torch.float64)
     return torch.clamp(quotient + zero_point, rounding.low, rounding.high).to(torch.int64)
 
 
+def spread(parameter: Tensor, x: Tensor, rounding: Rounding) -> Tensor:
+    """A scale or zero point in a shape that broadcasts with ``x``."""
+    axis = rounding.axis
+    if axis is not None and rounding.block:
+        return parameter.repeat_interleave(rounding.block, dim=axis)
+    return _aligned(parameter, x, axis)
+
+
 def _aligned(parameter: Tensor, x: Tensor, axis: int | None) -> Tensor:
-    """A parameter in a shape that broadcasts with ``x``."""
-    if axis is None:
+    if axis is None or parameter.ndim == x.ndim > 1:
         return parameter
     shape = [1] * x.ndim
     shape[axis] = -1

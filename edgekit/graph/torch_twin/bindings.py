@@ -101,10 +101,12 @@ class QuantizerBinding:
     Attributes:
         quantizer: Dotted name within the twin's graph module.
         outputs: Name of the first output of each node.
+        layout: How the quantizer holds scales that have as many axes as the weights.
     """
 
     quantizer: str
     outputs: tuple[str, ...]
+    layout: Layout = SAME
 
 
 type Quantizer = FakeQuantize | BiasQuantize

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -45,12 +46,13 @@ class ConstantStore:
         self._bias_quantizers: dict[ir.Value, BiasQuantize | FakeQuantize] = {}
         self._group_quantizers: dict[tuple[object, ...], str] = {}
         self._uses: dict[str, list[str]] = {}
+        self._layouts: dict[str, Layout] = {}
 
     @property
     def quantizer_bindings(self) -> tuple[QuantizerBinding, ...]:
         """Every quantizer with the nodes that it stands for."""
         return tuple(
-            QuantizerBinding(path, tuple(dict.fromkeys(outputs)))
+            QuantizerBinding(path, tuple(dict.fromkeys(outputs)), self._layouts.get(path, SAME))
             for path, outputs in self._uses.items()
         )
 
@@ -136,6 +138,13 @@ class ConstantStore:
             if parameters.axis is not None:
                 axis = layout.channel_axis(parameters.axis % weight.array.ndim)
             limits = _weight_limits(node, parameters)
+            if parameters.block:
+                parameters = replace(
+                    parameters,
+                    scale=layout.to_torch(parameters.scale)[0].astype(np.float32),
+                    zero_point=layout.to_torch(parameters.zero_point)[0].astype(np.int64),
+                )
+                self._layouts[path] = layout
             module = _quantizer(parameters, limits, axis=axis, fixed=False, role="weight")
             self._weight_quantizers[weight.value] = (module, path)
             self._bind_quantizer(weight, path)
@@ -272,13 +281,16 @@ def _bias_quantizer(
 
 
 def _dequantized(integers: Array, parameters: Affine) -> Array:
-    shape = [1] * integers.ndim
-    if parameters.axis is not None:
+    scale, zero_point = parameters.scale, parameters.zero_point
+    if parameters.axis is not None and parameters.block:
+        scale = np.repeat(scale, parameters.block, axis=parameters.axis)
+        zero_point = np.repeat(zero_point, parameters.block, axis=parameters.axis)
+    elif parameters.axis is not None:
+        shape = [1] * integers.ndim
         shape[parameters.axis] = -1
-    elif integers.ndim == 0:
-        shape = []
-    shifted = integers.astype(np.int64) - parameters.zero_point.reshape(shape)
-    floats: Array = shifted.astype(np.float32) * parameters.scale.reshape(shape)
+        scale, zero_point = scale.reshape(shape), zero_point.reshape(shape)
+    shifted = integers.astype(np.int64) - zero_point
+    floats: Array = shifted.astype(np.float32) * scale
     return floats
 
 
@@ -304,6 +316,7 @@ def _quantizer(
         torch.from_numpy(parameters.zero_point.astype(np.float32)),
         limits,
         axis=axis,
+        block=parameters.block,
         fixed=fixed,
         role=role,
     )

@@ -28,7 +28,8 @@ class FakeQuantize(nn.Module):
         zero_point: Like ``scale``, whole numbers.
         low: Lowest integer.
         high: Highest integer.
-        axis: Axis of the channels; None when there is one scale.
+        axis: Axis of the channels or blocks; None when there is one scale.
+        block: Neighbours along the axis that share a scale; 0 for channels.
         fixed: True when the graph demands exactly these parameters, as behind a Softmax.
         role: ``"activation"``, or ``"weight"`` for parameters of a layer.
     """
@@ -43,15 +44,17 @@ class FakeQuantize(nn.Module):
         limits: tuple[int, int],
         *,
         axis: int | None = None,
+        block: int = 0,
         fixed: bool = False,
         role: str = "activation",
     ) -> None:
         super().__init__()
         self.low, self.high = limits
         self.axis = axis
+        self.block = block
         self.fixed = fixed
         self.role = role
-        self.rounding = Rounding(self.low, self.high, axis)
+        self.rounding = Rounding(self.low, self.high, axis, block)
         self.register_buffer("scale", scale.detach().clone())
         self.register_buffer("zero_point", zero_point.detach().to(scale.dtype).clone())
 
@@ -71,7 +74,8 @@ class FakeQuantize(nn.Module):
 
     def extra_repr(self) -> str:
         """For ``print``."""
-        kind = "per tensor" if self.axis is None else f"per channel of axis {self.axis}"
+        what = f"{self.block} along" if self.block else "channel of"
+        kind = "per tensor" if self.axis is None else f"per {what} axis {self.axis}"
         return f"{self.role}, {kind}, {self.low}..{self.high}{', fixed' if self.fixed else ''}"
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from edgekit.graph.torch_twin.dtypes import LIMITS
 from edgekit.graph.torch_twin.registry import Refusal
 from edgekit.graph.values import (
+    Array,
     constant_array,
     input_at,
     int_attribute,
@@ -56,39 +57,42 @@ class Affine:
     """Constant parameters of a QuantizeLinear or DequantizeLinear.
 
     Attributes:
-        scale: ``float32``, a scalar or ``[channels]``.
+        scale: ``float32``, a scalar, ``[channels]``, or one number a block.
         zero_point: ``int64`` of the same shape.
         dtype: Type of the integers.
-        axis: Axis of the channels; None for a scalar.
+        axis: Axis of the channels or blocks; None for a scalar.
+        block: Neighbours along the axis that share a scale; 0 for channels.
     """
 
     scale: npt.NDArray[np.float32]
     zero_point: npt.NDArray[np.int64]
     dtype: ir.DataType
     axis: int | None
+    block: int = 0
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for equal parameters."""
-        return self.scale.tobytes(), self.zero_point.tobytes(), self.dtype, self.axis
+        return self.scale.tobytes(), self.zero_point.tobytes(), self.dtype, self.axis, self.block
 
 
 def read_affine(node: ir.Node) -> Affine | None:
     """Parameters of a Q or DQ node; None when the graph computes them.
 
     Raises:
-        Refusal: If the node quantizes in blocks, or to a type without whole numbers.
+        Refusal: If the node quantizes in unequal blocks, or to a type without whole numbers.
     """
     scale = constant_array(input_at(node, 1))
     zero_value = input_at(node, 2)
     zero_point = constant_array(zero_value)
     if scale is None or (zero_value is not None and zero_point is None):
         return None
-    if int_attribute(node, "block_size", 0):
-        raise Refusal("quantization in blocks", "one scale, or one scale a channel")
     dtype = _integer_type(node)
     if dtype not in LIMITS:
         raise Refusal(f"quantization to {dtype}", ", ".join(map(str, LIMITS)))
+    block = int_attribute(node, "block_size", 0)
+    if block:
+        return _blocks(node, scale, zero_point, (dtype, block))
     if scale.ndim > 1:
         raise Refusal(f"a scale of {scale.ndim} axes", "one scale, or one scale a channel")
     zeros = np.zeros(scale.shape) if zero_point is None else zero_point
@@ -100,6 +104,21 @@ def read_affine(node: ir.Node) -> Affine | None:
         dtype,
         axis,
     )
+
+
+def _blocks(
+    node: ir.Node, scale: Array, zero_point: Array | None, kind: tuple[ir.DataType, int]
+) -> Affine:
+    dtype, block = kind
+    axis = int_attribute(node, "axis", 1) % scale.ndim
+    value = input_at(node, 0)
+    length = None if value is None or value.shape is None else value.shape[axis]
+    if length != scale.shape[axis] * block:
+        raise Refusal(
+            f"an axis of {length} in {scale.shape[axis]} blocks of {block}", "full blocks only"
+        )
+    zeros = np.zeros(scale.shape) if zero_point is None else zero_point
+    return Affine(scale.astype(np.float32), zeros.astype(np.int64), dtype, axis, block)
 
 
 def _integer_type(node: ir.Node) -> ir.DataType:

@@ -16,6 +16,9 @@ from edgekit.graph.torch_twin.fake_quantize import BiasQuantize, FakeQuantize
 from edgekit.graph.torch_twin.twin import TorchTwin
 from edgekit.graph.values import Array, add_initializer, input_at
 
+_FLOAT_DIGITS = 2.0**-22
+"""Relative difference of a float32 product or quotient from the exact one, with reserve."""
+
 
 def write_back(twin: TorchTwin, model: ir.Model) -> ir.Model:
     """A copy of the graph with the twin's weights, integers, scales and zero points.
@@ -45,7 +48,7 @@ def write_back(twin: TorchTwin, model: ir.Model) -> ir.Model:
         value = initializers[binding.initializer]
         if value.const_value is None:
             raise InternalError(f"Initializer {binding.initializer!r} has no data")
-        array = _stored_array(twin, binding)
+        array = _stored_array(twin, binding, value.const_value.numpy())
         old = value.const_value
         if tuple(array.shape) != tuple(old.shape):
             raise InternalError(
@@ -57,8 +60,8 @@ def write_back(twin: TorchTwin, model: ir.Model) -> ir.Model:
     return result
 
 
-def _stored_array(twin: TorchTwin, binding: ParameterBinding) -> Array:
-    """What the initializer holds: floats, or integers of the quantizer."""
+def _stored_array(twin: TorchTwin, binding: ParameterBinding, old: Array) -> Array:
+    """What the initializer shall hold: floats, or integers of the quantizer."""
     module = twin.graph_module
     parameters = [_tensor_at(twin, path) for path in binding.paths]
     for path, parameter in zip(binding.paths, parameters, strict=True):
@@ -70,7 +73,13 @@ def _stored_array(twin: TorchTwin, binding: ParameterBinding) -> Array:
     if binding.quantizer is not None:
         quantizer = quantizer_at(module, binding.quantizer)
         parameters = [quantizer.integers(parameter) for parameter in parameters]
-    return binding.layout.to_onnx(tuple(item.detach().cpu().numpy() for item in parameters))
+    array = binding.layout.to_onnx(tuple(item.detach().cpu().numpy() for item in parameters))
+    if binding.quantizer is not None and array.shape == old.shape:
+        # A 32-bit bias may have more digits than its float parameter: keep them where the
+        # float is the same but for its rounding.
+        before, now = old.astype(np.float64), array.astype(np.float64)
+        array = np.where(np.abs(now - before) <= np.abs(before) * _FLOAT_DIGITS, old, array)
+    return array
 
 
 def _tensor_at(twin: TorchTwin, path: str) -> Tensor:
@@ -105,7 +114,10 @@ def _write_scales(twin: TorchTwin, graph: ir.Graph) -> None:
     wanted: dict[ir.Value, list[_Wanted]] = {}
     for binding in twin.quantizer_bindings:
         quantizer = quantizer_at(twin.graph_module, binding.quantizer)
-        scale, zero_point = _numbers(quantizer)
+        scale, zero_point = (
+            binding.layout.to_onnx((item,)) if item.ndim > 1 else item
+            for item in _numbers(quantizer)
+        )
         for output in binding.outputs:
             node = by_output.get(output)
             if node is None:

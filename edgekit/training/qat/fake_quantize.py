@@ -53,7 +53,7 @@ class TrainableFakeQuantize(FakeQuantize):
     def __init__(self, source: FakeQuantize, options: QuantizerOptions) -> None:
         super().__init__(
             source.scale, source.zero_point, (source.low, source.high),
-            axis=source.axis, fixed=source.fixed, role=source.role,
+            axis=source.axis, block=source.block, fixed=source.fixed, role=source.role,
         )  # fmt: skip
         self.options = options
         self.state: State = "frozen"
@@ -144,6 +144,10 @@ class TrainableFakeQuantize(FakeQuantize):
     def _follow(self, weight: Tensor) -> None:
         if self.axis is None:
             largest = weight.abs().amax().reshape(self.scale.shape)
+        elif self.block:
+            axis, sizes = self.axis, weight.shape
+            blocks = weight.abs().reshape(*sizes[:axis], -1, self.block, *sizes[axis + 1 :])
+            largest = blocks.amax(axis + 1)
         else:
             others = [axis for axis in range(weight.ndim) if axis != self.axis]
             largest = weight.abs().amax(others) if others else weight.abs()
@@ -160,6 +164,6 @@ class TrainableFakeQuantize(FakeQuantize):
         """A plain quantizer with the parameters as they are now."""
         scale, zero_point = self.current()
         return FakeQuantize(
-            scale, zero_point, (self.low, self.high), axis=self.axis, fixed=self.fixed,
-            role=self.role,
+            scale, zero_point, (self.low, self.high), axis=self.axis, block=self.block,
+            fixed=self.fixed, role=self.role,
         )  # fmt: skip
