@@ -201,8 +201,8 @@ class _Training:
                 if not math.isfinite(loss):
                     raise GateError(
                         f"QAT diverged: the loss is {loss} in epoch {number}, step {step} "
-                        f"(learning rate {rate:.3g}). Lower qat.lr and qat.scale_lr, or set "
-                        "qat.clip_norm"
+                        f"(learning rate {rate:.3g}). Lower qat.lr and qat.scale_lr or set "
+                        "qat.clip_norm; if it happens in the first step, look for NaN in the data"
                     )
                 schedule.step()
                 phases.after_step()
