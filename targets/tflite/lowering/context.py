@@ -161,6 +161,10 @@ class LoweringContext:
 
     # -- types ---------------------------------------------------------------------------
 
+    def compute_in_float(self) -> None:
+        """Lets the node being lowered compute in float, between a DEQUANTIZE and a QUANTIZE."""
+        self.integer = False
+
     def type_of(self, value: ir.Value) -> TensorType:
         """Type in which this node reads ``value``."""
         if not self.integer:
@@ -175,7 +179,11 @@ class LoweringContext:
     def bind(self, value: ir.Value, tensor: int, axes: Axes) -> None:
         """Says that ``value`` lies in ``tensor`` in that order."""
         self._stored.setdefault(value, []).append(Stored(tensor, axes))
-        if value not in self.feature_order:
+        present = self.model.type_of(tensor)
+        stated = self.quantized.activations.get(value, present)
+        # Integers of another scale are on their way to those that the graph states.
+        passing = present.quantization is not None and present != stated
+        if value not in self.feature_order and not passing:
             self.origins.setdefault(tensor, (value, axes))
 
     def places(self, value: ir.Value) -> tuple[Stored, ...]:

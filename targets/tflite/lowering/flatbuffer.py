@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.targets.tflite.lowering.operator_versions import operator_version, typed_options
 from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
 from edgekit.targets.tflite.packing import pack_model
 
@@ -43,7 +44,7 @@ class Operator:
     Attributes:
         name: Builtin name, for example ``"CONV_2D"``.
         options: Options object of the generated schema; None where the op has none.
-        version: Operator version as TFLite's ``op_version.cc`` demands it.
+        version: What it needs whatever the types are; those may raise it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class FlatbufferModel:
     description: str
     _tensors: list[Any] = field(default_factory=list)
     _types: list[TensorType] = field(default_factory=list)
+    _shapes: list[tuple[Dim, ...]] = field(default_factory=list)
     _operators: list[Any] = field(default_factory=list)
     _codes: dict[tuple[int, int], int] = field(default_factory=dict)
     _buffers: list[bytes] = field(default_factory=lambda: [b""])
@@ -95,6 +97,7 @@ class FlatbufferModel:
         tensor.buffer = 0 if data is None else self._add_buffer(data)
         self._tensors.append(tensor)
         self._types.append(tensor_type)
+        self._shapes.append(tuple(shape))
         return len(self._tensors) - 1
 
     def rename(self, tensor: int, name: str) -> None:
@@ -113,6 +116,10 @@ class FlatbufferModel:
         """Element type of a tensor."""
         return self._types[tensor]
 
+    def shape_of(self, tensor: int) -> tuple[Dim, ...]:
+        """Stored shape of a tensor, symbolic dims as strings."""
+        return self._shapes[tensor]
+
     def name_of(self, tensor: int) -> str:
         """The name of a tensor."""
         return str(self._tensors[tensor].name)
@@ -122,19 +129,22 @@ class FlatbufferModel:
     ) -> None:
         """Appends an operator; an input index of -1 stands for an omitted optional input."""
         code = getattr(schema.BuiltinOperator, operator.name)
-        key = (code, operator.version)
+        read = [self._types[index] if index >= 0 else None for index in inputs]
+        written = [self._types[index] for index in outputs]
+        options = typed_options(operator.name, operator.options, read)
+        key = (code, operator_version(operator.name, operator.version, read, written))
         record = schema.OperatorT()
         record.opcodeIndex = self._codes.setdefault(key, len(self._codes))
         record.inputs = list(inputs)
         record.outputs = list(outputs)
-        if operator.options is not None:
-            union = type(operator.options).__name__.removesuffix("T")
+        if options is not None:
+            union = type(options).__name__.removesuffix("T")
             record.builtinOptionsType = getattr(schema.BuiltinOptions, union, 0)
             if record.builtinOptionsType:
-                record.builtinOptions = operator.options
+                record.builtinOptions = options
             else:
                 record.builtinOptions2Type = getattr(schema.BuiltinOptions2, union)
-                record.builtinOptions2 = operator.options
+                record.builtinOptions2 = options
         self._operators.append(record)
 
     def build(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:

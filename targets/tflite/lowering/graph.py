@@ -18,14 +18,19 @@ from edgekit.targets.tflite.lowering.fusion import plan_bias_additions, plan_fus
 from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, has_spatial_operator
 from edgekit.targets.tflite.lowering.layout import NHWC, Axes, identity, stored_shape
 from edgekit.targets.tflite.lowering.node_view import Refusal
-from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
+from edgekit.targets.tflite.lowering.quantization import (
+    TensorType,
+    is_constant,
+    read_quantized_values,
+)
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 _WITH_QUANTIZED_CONSTANTS = frozenset(
-    {"Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "PRelu", "Sub"}
+    {"Add", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "Mul", "PRelu", "Sub"}
 )
 """Operators whose constant operands are quantized wherever they compute on integers."""
+_WITH_OPERANDS_OF_ONE_TYPE = frozenset({"Add", "Div", "Mul", "PRelu", "Sub"})
 
 _REMEDY = (
     "Replace these operators in the model, or try the second engine: --engine onnx2tf "
@@ -130,7 +135,7 @@ def _lower_nodes(context: LoweringContext, model: ir.Model) -> list[UnsupportedN
             continue
         try:
             support = _support_of(node)
-            context.integer = support.integer and _between_quantized_values(context, node)
+            context.integer = _computes_on_integers(context, node, support)
             support.lower(context, node)
         except Refusal as refusal:
             refused.append(_describe(model, node, refusal))
@@ -145,23 +150,27 @@ def _support_of(node: ir.Node) -> OpSupport:
     return support
 
 
-def _between_quantized_values(context: LoweringContext, node: ir.Node) -> bool:
-    """Whether the node reads a quantized activation and its result is quantized.
-
-    Operators that only move elements may also hand the integers on.
-    """
+def _computes_on_integers(context: LoweringContext, node: ir.Node, support: OpSupport) -> bool:
+    """Whether the node lies between quantized values of one type that it has a kernel for."""
     operands = [value for value in node.inputs if value is not None]
-    computed = [value for value in operands if context.constant(value) is None]
-    if not computed or computed[0] not in context.quantized.activations:
+    computed = [v for v in operands if v.dtype == ir.DataType.FLOAT and not is_constant(v)]
+    _, result = context.fused_activation(node)
+    used = [output for output in node.outputs if output.uses() or output.is_graph_output()]
+    outputs = [result] if len(node.outputs) == 1 else used
+    kinds = [context.quantized.activations.get(value) for value in (*computed, *outputs)]
+    if not computed or None in kinds:
         return False
-    if node.op_type in _WITH_QUANTIZED_CONSTANTS and any(
-        value not in computed and value not in context.quantized.constants for value in operands
-    ):
+    dtypes = {kind.dtype for kind in kinds if kind is not None}
+    if len(dtypes) != 1 or not support.computes_on(dtype := dtypes.pop()):
+        return False
+    if node.op_type not in _WITH_QUANTIZED_CONSTANTS:
+        return True
+    constants = [context.quantized.constants.get(v) for v in operands if v not in computed]
+    if None in constants:
         # A layer that mixed precision keeps in float.
         return False
-    _, result = context.fused_activation(node)
-    outputs = [result] if len(node.outputs) == 1 else list(node.outputs)
-    return all(output in context.quantized.activations for output in outputs)
+    mixes_types = node.op_type not in _WITH_OPERANDS_OF_ONE_TYPE
+    return mixes_types or all(item is None or item.type.dtype == dtype for item in constants)
 
 
 def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:

@@ -7,6 +7,7 @@ Q/DQ nodes. This module reads them; no scale is derived anew.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -90,28 +91,34 @@ class QuantizedValues:
 def read_quantized_values(graph: ir.Graph) -> QuantizedValues:
     """Reads the Q/DQ nodes of a graph; the graph is not modified.
 
-    Raises:
-        Refusal: If a scale or zero point is not constant.
+    A node that cannot be read is left out: its own lowering refuses it.
     """
-    activations: dict[ir.Value, TensorType] = {}
-    constants: dict[ir.Value, Parameter] = {}
+    values = QuantizedValues()
     for node in graph:
-        if node.op_type == "QuantizeLinear":
-            value = node.inputs[0]
-            if value is not None and len(list(value.uses())) == 1 and not value.is_graph_output():
-                activations[value] = signed(parameters_of(node))
-        elif node.op_type == "DequantizeLinear":
-            value = node.inputs[0]
-            if value is not None and value.const_value is not None:
-                integers = np.asarray(value.const_value.numpy())
-                constants[node.outputs[0]] = _signed(Parameter(integers, parameters_of(node)))
-            else:
-                activations[node.outputs[0]] = signed(parameters_of(node))
-    return QuantizedValues(activations, constants)
+        if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
+            with contextlib.suppress(Refusal):
+                _read_node(node, values)
+    return values
+
+
+def _read_node(node: ir.Node, values: QuantizedValues) -> None:
+    value, kind = node.inputs[0], parameters_of(node)
+    if node.op_type == "QuantizeLinear":
+        if value is not None and len(list(value.uses())) == 1 and not value.is_graph_output():
+            values.activations[value] = signed(kind)
+    elif value is not None and value.const_value is not None:
+        integers = np.asarray(value.const_value.numpy())
+        values.constants[node.outputs[0]] = _signed(Parameter(integers, kind))
+    else:
+        values.activations[node.outputs[0]] = signed(kind)
 
 
 def parameters_of(node: ir.Node) -> TensorType:
-    """Integer type, scales and zero points of a QuantizeLinear or DequantizeLinear node."""
+    """Integer type, scales and zero points of a QuantizeLinear or DequantizeLinear node.
+
+    Raises:
+        Refusal: If they are not constant, or TFLite has no such tensors.
+    """
     scale, zero_point = optional_input(node, 1), optional_input(node, 2)
     if scale is None or scale.const_value is None:
         raise Refusal("a scale computed at run time", "a constant scale")
@@ -130,6 +137,8 @@ def parameters_of(node: ir.Node) -> TensorType:
         raise Refusal(f"quantization to {dtype}", ", ".join(INTEGER_TYPES))
     if not (np.isfinite(scales).all() and (scales > 0).all()):
         raise Refusal("a scale that is not positive and finite")
+    if dtype == "int16" and integers.any():
+        raise Refusal("16-bit integers with a zero point other than 0", "zero point 0")
     per_axis = scales.ndim == 1 and scales.size > 1
     value = node.inputs[0]
     rank = len(value.shape) if value is not None and value.shape is not None else 0
@@ -196,8 +205,7 @@ def accumulator_type(activation: TensorType, weights: TensorType) -> TensorType:
     factor = np.float32(activation.quantization.scales[0])
     scales = tuple(float(factor * np.float32(item)) for item in weights.quantization.scales)
     axis = 0 if len(scales) > 1 else None
-    dtype = "int64" if activation.dtype == "int16" else "int32"
-    return TensorType(dtype, Quantization(scales, (0,) * len(scales), axis))
+    return TensorType("int32", Quantization(scales, (0,) * len(scales), axis))
 
 
 def is_never_negative(tensor_type: TensorType) -> bool:

@@ -25,7 +25,9 @@ from edgekit.targets.tflite.lowering.quantization import FLOAT32, Parameter, is_
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
-@lowers("MaxPool", accepts="two spatial axes, no dilation, no indices output", integer=True)
+@lowers(
+    "MaxPool", accepts="two spatial axes, no dilation, no indices output", integer=True, int16=True
+)
 def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
     """MaxPool -> MAX_POOL_2D; padding that SAME does not give is written out.
 
@@ -54,7 +56,7 @@ def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
     context.result(result, operator, [tensor], NHWC, context.type_of(value))
 
 
-@lowers("AveragePool", accepts="two spatial axes, no dilation", integer=True)
+@lowers("AveragePool", accepts="two spatial axes, no dilation", integer=True, int16=True)
 def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     """AveragePool -> AVERAGE_POOL_2D, which divides by the number of elements inside.
 
@@ -95,13 +97,13 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     context.result(result, Operator("MUL", options), inputs, NHWC)
 
 
-@lowers("GlobalAveragePool", accepts="two spatial axes", integer=True)
+@lowers("GlobalAveragePool", accepts="two spatial axes", integer=True, int16=True)
 def lower_global_average_pool(context: LoweringContext, node: ir.Node) -> None:
     """GlobalAveragePool -> MEAN over height and width, keeping them as 1."""
     _global_reduce(context, node, "MEAN")
 
 
-@lowers("GlobalMaxPool", accepts="two spatial axes")
+@lowers("GlobalMaxPool", accepts="two spatial axes", integer=True, int16=True)
 def lower_global_max_pool(context: LoweringContext, node: ir.Node) -> None:
     """GlobalMaxPool -> REDUCE_MAX over height and width, keeping them as 1."""
     _global_reduce(context, node, "REDUCE_MAX")
@@ -116,7 +118,9 @@ def _global_reduce(context: LoweringContext, node: ir.Node, name: str) -> None:
     result = node.outputs[0]
     if value in context.non_negative:
         context.non_negative.add(result)
-    context.result(result, Operator(name, options), [context.tensor(value, NHWC), axes], NHWC)
+    made = context.type_of(value if name == "REDUCE_MAX" else result)
+    inputs = [context.tensor(value, NHWC), axes]
+    context.result(result, Operator(name, options), inputs, NHWC, made)
 
 
 def pool_operator(name: str, window: Window, padding: int, activation: int) -> Operator:

@@ -16,13 +16,15 @@ from edgekit.targets.tflite.lowering.quantization import Quantization, TensorTyp
 from edgekit.targets.tflite.lowering.registry import lowers
 
 _FIXED_OUTPUT = {
-    "Softmax": TensorType("int8", Quantization((1 / 256,), (-128,))),
-    "LogSoftmax": TensorType("int8", Quantization((16 / 256,), (127,))),
+    ("Softmax", "int8"): TensorType("int8", Quantization((1 / 256,), (-128,))),
+    ("LogSoftmax", "int8"): TensorType("int8", Quantization((16 / 256,), (127,))),
+    ("Softmax", "int16"): TensorType("int16", Quantization((1 / 32768,), (0,))),
 }
-"""Output parameters that the integer kernels demand (LiteRT 8-bit quantization spec)."""
+"""Output parameters that the integer kernels demand (LiteRT quantization spec)."""
 
 
-@lowers("Softmax", "LogSoftmax", accepts="any axis", integer=True)
+@lowers("Softmax", accepts="any axis", integer=True, int16=True)
+@lowers("LogSoftmax", accepts="any axis", integer=True)
 def lower_softmax(context: LoweringContext, node: ir.Node) -> None:
     """Softmax over one axis -> SOFTMAX, which normalises the last stored axis."""
     value, result = required_input(node, 0), node.outputs[0]
@@ -35,5 +37,5 @@ def lower_softmax(context: LoweringContext, node: ir.Node) -> None:
         context.non_negative.add(result)
     else:
         operator = Operator("LOG_SOFTMAX", schema.LogSoftmaxOptionsT())
-    fixed = _FIXED_OUTPUT[node.op_type] if context.integer else None
+    fixed = _FIXED_OUTPUT.get((node.op_type, context.type_of(value).dtype))
     context.result(result, operator, [context.tensor(value, axes)], axes, fixed)

@@ -106,7 +106,7 @@ def test_all_refused_nodes_are_listed_with_reason_and_remedy() -> None:
     case = Case(
         "refused",
         "c = Conv(x, k)\ne = Erf(c)\nm = MatMul(e, e)\n"
-        'p = Pad <mode = "edge"> (m, q)\ny = Relu(p)',
+        'p = Pad <mode = "wrap"> (m, q)\ny = Relu(p)',
         {"x": (1, 3, 6, 6)},
         {"k": (3, 3, 1, 1), "q": ints(0, 0, 1, 1, 0, 0, 1, 1)},
     )
@@ -116,7 +116,7 @@ def test_all_refused_nodes_are_listed_with_reason_and_remedy() -> None:
     assert [node.op for node in raised.value.nodes] == ["Erf", "MatMul", "Pad"]
     message = str(raised.value)
     assert "Erf (node 'node_1', opset 20, shapes [1,3,6,6], dtypes float)" in message
-    assert "mode 'edge'; accepted: constant or reflect" in message
+    assert "mode 'wrap'; accepted: constant, reflect or edge" in message
     assert "--engine onnx2tf" in message
     assert [node.op for node in check_graph(model).unsupported] == ["Erf", "MatMul", "Pad"]
 
