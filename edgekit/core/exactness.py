@@ -21,18 +21,38 @@ class TensorMismatch(FrozenModel):
     detail: str
 
 
+ACCEPTED_LSB = {8: 1, 16: 8}
+"""Steps by which an operator may differ, by bits of its output.
+
+Kernels multiply by fixed-point numbers, so that an 8-bit operator may round one step otherwise.
+16-bit kernels of functions interpolate in tables (LOGISTIC is up to 6 steps off), and 8 of their
+steps are 1/32 of an 8-bit one.
+"""
+
+
+def accepted_lsb(bits: int) -> int:
+    """Largest teacher-forced difference of a right operator, in steps of its output.
+
+    Args:
+        bits: Bits of the output, 8 or 16.
+    """
+    return ACCEPTED_LSB[bits]
+
+
 class ForcedDifference(FrozenModel):
     """Error of one operator that was given the graph's own integers as inputs.
 
     Attributes:
         tensor: Output in the artifact.
         operators: Operators between the given inputs and that output.
+        bits: Bits of the output, 8 or 16.
         lsb: Largest difference, in steps of the output's scale.
         share: Share of the elements that differ.
     """
 
     tensor: str
     operators: tuple[str, ...]
+    bits: int = 8
     lsb: int
     share: float
 
@@ -46,7 +66,8 @@ class ExactnessReport(FrozenModel):
         mismatches: The tensors that differ.
         float_ops: Operators that compute in floating point, by tensor they write.
         custom_ops: Custom operators by name.
-        max_lsb: Largest teacher-forced difference; None where nothing could be forced.
+        max_lsb: Largest teacher-forced difference, of whatever bits; None where nothing could
+            be forced.
         forced: Teacher-forced differences, the largest first.
         agreement: Share of samples on which the best class (or, without classes, every
             output element within one step) is the same as in ONNX Runtime, end to end.
@@ -62,3 +83,24 @@ class ExactnessReport(FrozenModel):
     forced: tuple[ForcedDifference, ...]
     agreement: float | None
     samples: int
+
+    @property
+    def forced_summary(self) -> str:
+        """Largest teacher-forced difference for each number of bits, in words."""
+        largest: dict[int, int] = {}
+        for item in self.forced:
+            largest[item.bits] = max(largest.get(item.bits, 0), item.lsb)
+        found = [f"{largest[bits]} LSB of {bits} bits" for bits in sorted(largest)]
+        return ", ".join(found) or "not measured"
+
+    def beyond(self, limit: int | None = None) -> tuple[ForcedDifference, ...]:
+        """Operators that are further off than is accepted.
+
+        Args:
+            limit: Accepted steps; None takes those of `accepted_lsb`.
+        """
+        return tuple(
+            item
+            for item in self.forced
+            if item.lsb > (accepted_lsb(item.bits) if limit is None else limit)
+        )

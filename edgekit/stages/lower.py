@@ -28,9 +28,6 @@ DEFAULT_TOLERANCES: Mapping[Precision, float] = {"float32": 1e-4, "float16": 2e-
 An int8 artifact is compared tensor by tensor and operator by operator where the target can
 (`Target.verify`); end to end, one rounding may change all that follows."""
 
-MAX_FORCED_LSB = 1
-"""Kernels multiply by fixed-point numbers, so an operator may round one step otherwise."""
-
 _DYNAMIC_BATCHES = (1, 3)
 """Batch sizes tried when the artifact leaves the batch open."""
 
@@ -134,8 +131,8 @@ def _require_exact(target: Target, source: Artifact, artifact: Artifact) -> list
     """Compares an integer artifact with its QDQ graph.
 
     Raises:
-        VerificationError: If integers, scales or zero points differ, or an operator is more
-            than one step off.
+        VerificationError: If integers, scales or zero points differ, or an operator is further
+            off than `edgekit.core.exactness.accepted_lsb` tells.
     """
     report = target.verify(artifact.path, source.path, ())
     if isinstance(report, Unavailable):
@@ -145,10 +142,9 @@ def _require_exact(target: Target, source: Artifact, artifact: Artifact) -> list
         for item in report.mismatches
     ]
     problems += [
-        f"tensor {item.tensor!r} ({' + '.join(item.operators)}) is {item.lsb} steps off on "
-        f"{item.share:.2%} of its elements"
-        for item in report.forced
-        if item.lsb > MAX_FORCED_LSB
+        f"tensor {item.tensor!r} ({' + '.join(item.operators)}) is {item.lsb} steps of "
+        f"{item.bits} bits off on {item.share:.2%} of its elements"
+        for item in report.beyond()
     ]
     problems += [f"custom operator {name}" for name in report.custom_ops]
     if problems:
@@ -160,7 +156,7 @@ def _require_exact(target: Target, source: Artifact, artifact: Artifact) -> list
     notes = [
         Note(
             text=f"{report.compared_tensors} quantized tensors compared with the QDQ graph: none "
-            f"differs; largest teacher-forced difference of an operator: {report.max_lsb} LSB"
+            f"differs; largest teacher-forced difference of an operator: {report.forced_summary}"
         )
     ]
     notes += [

@@ -126,7 +126,7 @@ def _like_result(context: LoweringContext, value: ir.Value, result: ir.Value, ax
     kind = context.type_of(result)
     if not context.integer:
         return broadcast_operand(context, value, axes)
-    if array is not None:
+    if array is not None and value not in context.quantized.constants:
         return _constant_operand(context, value, quantized_constant(array, kind), axes)
     tensor = broadcast_operand(context, value, axes)
     name = f"{context.model.name_of(tensor)}/like_{result.name}"

@@ -39,7 +39,7 @@ def lower_concat(context: LoweringContext, node: ir.Node) -> None:
 def _like_result(context: LoweringContext, value: ir.Value, wanted: TensorType, axes: Axes) -> int:
     """An input with the scale of the result, which the kernel demands."""
     array = context.constant(value)
-    if context.integer and array is not None:
+    if context.integer and array is not None and value not in context.quantized.constants:
         made = quantized_constant(array.transpose(axes), wanted)
         return context.operand(made, str(value.name))
     tensor = context.tensor(value, axes)

@@ -38,20 +38,18 @@ _FUNCTIONS: dict[str, Function] = {
     "Log": np.log,
     "Reciprocal": np.reciprocal,
     "Round": np.rint,
+    "Sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
     "Sign": np.sign,
     "Sin": np.sin,
+    "Tanh": np.tanh,
 }
-_INTEGER_KERNELS = {
-    "int8": frozenset({"Abs", "Exp", "Log", "Sigmoid", "Tanh"}),
-    "int16": frozenset({"Abs", "Sigmoid", "Tanh"}),
-}
-"""Operators with an integer kernel; for the others a table holds the results."""
+_INTEGER_KERNELS = {"int8": frozenset({"Abs", "Exp", "Log"}), "int16": frozenset({"Abs"})}
+"""Operators with an integer kernel for any scale; for the others a table holds the results."""
 _INTERPOLATING = frozenset({"Exp", "Log"})
+_FIXED_16 = TensorType("int16", Quantization((1 / 32768,), (0,)))
 _FIXED_OUTPUT = {
-    ("Sigmoid", "int8"): TensorType("int8", Quantization((1 / 256,), (-128,))),
-    ("Tanh", "int8"): TensorType("int8", Quantization((1 / 128,), (0,))),
-    ("Sigmoid", "int16"): TensorType("int16", Quantization((1 / 32768,), (0,))),
-    ("Tanh", "int16"): TensorType("int16", Quantization((1 / 32768,), (0,))),
+    "Sigmoid": (TensorType("int8", Quantization((1 / 256,), (-128,))), _FIXED_16),
+    "Tanh": (TensorType("int8", Quantization((1 / 128,), (0,))), _FIXED_16),
 }
 """Output parameters that the integer kernels demand (LiteRT quantization spec)."""
 
@@ -64,15 +62,19 @@ def lower_unary(context: LoweringContext, node: ir.Node) -> None:
         raise Refusal(f"type {context.dtype(value)}", "float32")
     if node.op_type in _NON_NEGATIVE - (_INTERPOLATING if context.integer else frozenset()):
         context.non_negative.add(result)
-    operator, fixed = _OPERATORS[node.op_type], None
-    if context.integer:
-        dtype = context.type_of(value).dtype
-        fixed = _FIXED_OUTPUT.get((node.op_type, dtype))
-        if node.op_type not in _INTEGER_KERNELS[dtype]:
-            interpolating = operator if node.op_type in _INTERPOLATING else None
-            lower_function(context, node, _FUNCTIONS[node.op_type], interpolating)
-            return
-    context.result(result, operator, [context.tensor(value)], context.axes(value), fixed)
+    operator = _OPERATORS[node.op_type]
+    if context.integer and not _has_kernel(node, context.type_of(result)):
+        interpolating = operator if node.op_type in _INTERPOLATING else None
+        lower_function(context, node, _FUNCTIONS[node.op_type], interpolating)
+        return
+    context.result(result, operator, [context.tensor(value)], context.axes(value))
+
+
+def _has_kernel(node: ir.Node, made: TensorType) -> bool:
+    """Whether an integer kernel gives the result with these parameters."""
+    if node.op_type in _FIXED_OUTPUT:
+        return made in _FIXED_OUTPUT[node.op_type]
+    return node.op_type in _INTEGER_KERNELS[made.dtype]
 
 
 @lowers("Neg", accepts="float32 or quantized", integer=True, int16=True)

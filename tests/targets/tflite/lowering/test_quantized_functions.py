@@ -123,6 +123,12 @@ EXTREMES = [
         {"k": np.array([-1, 0.3, 0.77, 2], np.float32).reshape(4, 1, 1)}, None, {"MINIMUM": 1},
     ),
     Quantized(
+        "maximum_with_a_quantized_constant",
+        "kd = DequantizeLinear(ki, ks, kz)\nv = Max(kd, x)", IMAGE, None,
+        {"ki": np.array([[[-90]], [[0]], [[5]], [[100]]], np.int8), "ks": scalar(0.02),
+         "kz": np.array(3, np.int8)}, None, {"QUANTIZE": 1, "MAXIMUM": 1},
+    ),
+    Quantized(
         "concat_of_two_scales",
         "s = Sigmoid(z)\nsi = QuantizeLinear(s, sig_scale, sig_zero)\n"
         "sd = DequantizeLinear(si, sig_scale, sig_zero)\nv = Concat <axis = 1> (x, sd, k)",
