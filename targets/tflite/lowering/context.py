@@ -314,7 +314,8 @@ class LoweringContext:
 
     def _memoized(self, parameter: Parameter, name: str) -> int:
         array = np.ascontiguousarray(parameter.array).reshape(parameter.array.shape)
-        key = (parameter.type, array.shape, hashlib.sha256(array.tobytes()).digest())
+        # Equal constants of other names share their bytes, yet each can be found by its name.
+        key = (name, parameter.type, array.shape, hashlib.sha256(array.tobytes()).digest())
         if key not in self._constants:
             self._constants[key] = self.model.add_tensor(name, array.shape, parameter.type, array)
         return self._constants[key]
