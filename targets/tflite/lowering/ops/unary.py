@@ -60,7 +60,9 @@ def lower_unary(context: LoweringContext, node: ir.Node) -> None:
     value, result = required_input(node, 0), node.outputs[0]
     if context.dtype(value) != "float32":
         raise Refusal(f"type {context.dtype(value)}", "float32")
-    if node.op_type in _NON_NEGATIVE - (_INTERPOLATING if context.integer else frozenset()):
+    # Between two points a 16-bit kernel may give -1 for a small number.
+    wide = context.type_of(value).dtype == "int16"
+    if node.op_type in _NON_NEGATIVE and not (wide and node.op_type in _INTERPOLATING):
         context.non_negative.add(result)
     operator = _OPERATORS[node.op_type]
     if context.integer and not _has_kernel(node, context.type_of(result)):

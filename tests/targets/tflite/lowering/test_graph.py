@@ -12,6 +12,7 @@ from edgekit.errors import UnsupportedGraphError
 from edgekit.targets.tflite.lowering import LoweringOptions, check_graph, lower_graph
 from tests.targets.tflite.lowering.single_op import (
     IMAGE,
+    Array,
     Case,
     build,
     check,
@@ -20,6 +21,7 @@ from tests.targets.tflite.lowering.single_op import (
     random_inputs,
     run_litert,
     run_onnxruntime,
+    scalar,
 )
 
 NETWORK = Case(
@@ -171,3 +173,28 @@ def test_outputs_without_images_keep_the_order_of_onnx() -> None:
     case = Case("plain", "y = Softmax <axis = 1> (x)", {"x": (1, 3, 4, 5)})
     lowered = lower_graph(ir.from_proto(build(case)), LoweringOptions())
     assert lowered.signature.output("y").stored_axes is None
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "reason"),
+    [
+        ("m", np.array(0, np.int8), "a scale computed at run time"),
+        ("k", np.array(3, np.int16), "16-bit integers with a zero point other than 0"),
+        ("k", np.array(3, np.uint16), "quantization to uint16"),
+    ],
+)
+def test_quantization_without_tensors_for_it_is_refused(
+    scale: str, zero_point: Array, reason: str
+) -> None:
+    case = Case(
+        "refused",
+        f"m = ReduceMean <keepdims = 0> (x)\nq = QuantizeLinear(x, {scale}, z)\n"
+        f"y = DequantizeLinear(q, {scale}, z)",
+        {"x": (1, 4)},
+        {"k": scalar(0.1), "z": zero_point},
+        opset=21,
+    )
+    with pytest.raises(UnsupportedGraphError) as raised:
+        lower_graph(ir.from_proto(build(case)), LoweringOptions())
+    assert [node.op for node in raised.value.nodes] == ["QuantizeLinear", "DequantizeLinear"]
+    assert str(raised.value).count(reason) == 2
