@@ -19,6 +19,7 @@ from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, has_
 from edgekit.targets.tflite.lowering.layout import NHWC, Axes, identity, stored_shape
 from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.quantization import (
+    FLOAT32,
     TensorType,
     is_constant,
     read_quantized_values,
@@ -178,7 +179,12 @@ def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:
     activation = context.fused.get(node)
     for value in (*node.outputs, *(activation.node.outputs if activation else ())):
         rank = len(value.shape) if value.shape is not None else 0
-        tensor = context.model.add_tensor("refused", [1] * rank, context.type_of(value))
+        try:
+            kind = context.type_of(value)
+        except Refusal:
+            # Of a type that no tensor has: perhaps why the node is refused.
+            kind = FLOAT32
+        tensor = context.model.add_tensor("refused", [1] * rank, kind)
         context.bind(value, tensor, identity(rank))
 
 
