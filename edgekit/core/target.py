@@ -24,8 +24,19 @@ if TYPE_CHECKING:
 
     type Array = npt.NDArray[np.generic]
 
-Precision = Literal["float32", "float16", "int8"]
-"""Numeric forms; ``int8`` is lowered from a QDQ graph."""
+Precision = Literal["float32", "float16", "int8", "int16x8", "int8-weights", "int4-weights"]
+"""Numeric forms. Those of `QUANTIZED` are lowered from a QDQ graph, quantized by the scheme of
+the same name (`edgekit.core.quant.SCHEMES`)."""
+
+QUANTIZED: tuple[Precision, ...] = ("int8", "int16x8", "int8-weights", "int4-weights")
+"""Numeric forms that hold integers: activations and weights of 8 bits; activations of 16 and
+weights of 8; weights of 8 bits alone; weights of 4 bits in blocks alone."""
+
+INTEGER_ACTIVATIONS: tuple[Precision, ...] = ("int8", "int16x8")
+"""Those of `QUANTIZED` whose activations are integers, so that they need calibration data."""
+
+IoType = Literal["float32", "int8", "uint8"]
+"""Type of a quantized artifact's inputs and outputs; the graph's own is float32."""
 
 
 class LowerConfig(FrozenModel):
@@ -34,6 +45,11 @@ class LowerConfig(FrozenModel):
     precision: Precision = Field("float32", description="Numeric form of the artifact.")
     engine: str = Field(
         "edgekit", description="Lowering engine: edgekit's own, or another the target offers."
+    )
+    io: IoType = Field(
+        "float32",
+        description="Type of the inputs and outputs of an artifact with integer activations; "
+        "int8 and uint8 leave the conversion to the application.",
     )
 
 

@@ -87,7 +87,9 @@ class TargetSection(FrozenModel):
     """What is made for one target."""
 
     precision: Precisions = Field(
-        ("float32",), description="Numeric form, or a list of them: float32, float16, int8."
+        ("float32",),
+        description="Numeric form, or a list of them: float32, float16, int8, int16x8, "
+        "int8-weights, int4-weights.",
     )
     engine: str | None = Field(None, description="Lowering engine; the target's own by default.")
     tolerance: float | None = Field(
@@ -131,7 +133,7 @@ class BenchmarkSection(BenchConfig):
 
 
 class QuantizeSection(QuantizeOptions):
-    """How int8 targets are quantized; needed as soon as a target wants int8."""
+    """How targets with integers are quantized; one QDQ graph for each such numeric form."""
 
     calibration: DataSpec | None = Field(
         None, description="Data that activation ranges are taken from; [data] by default."
