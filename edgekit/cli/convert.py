@@ -49,6 +49,9 @@ Inputs = Annotated[
 Weights = Annotated[Path | None, option(ConvertOptions, "weights", "--weights", metavar="FILE")]
 DynamicBatch = Annotated[bool, option(ConvertOptions, "dynamic_batch", "--dynamic-batch")]
 Engine = Annotated[str | None, option(ConvertOptions, "engine", "--engine", metavar="NAME")]
+Io = Annotated[
+    Literal["float32", "int8", "uint8"], option(ConvertOptions, "io", "--io", panel=QUANTIZATION)
+]
 Tolerance = Annotated[
     float | None, option(ConvertOptions, "tolerance", "--tolerance", metavar="X")
 ]
@@ -135,6 +138,7 @@ def command(
     weights: Weights = None,
     dynamic_batch: DynamicBatch = False,
     engine: Engine = None,
+    io: Io = "float32",
     tolerance: Tolerance = None,
     name: Name = None,
     labels: Labels = None,
@@ -175,6 +179,7 @@ def command(
         inputs=tuple(inputs or ()),
         dynamic_batch=dynamic_batch,
         engine=engine,
+        io=io,
         tolerance=tolerance,
         name=name,
         labels=() if labels is None else read_labels(labels),

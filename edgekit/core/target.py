@@ -79,6 +79,7 @@ class TargetInfo(FrozenModel):
         suffix: File suffix of that artifact, with the dot.
         precisions: Numeric forms it can be lowered to.
         engines: Lowering engines, the default first.
+        io_types: Types that inputs and outputs of an int8 artifact can have.
         version: Raised whenever the same graph and options lower to another file; part of the
             cache key.
         tools: Distributions whose versions enter the cache key, for example ``("flatbuffers",)``.
@@ -91,6 +92,7 @@ class TargetInfo(FrozenModel):
     suffix: str
     precisions: tuple[Precision, ...]
     engines: tuple[str, ...] = ("edgekit",)
+    io_types: tuple[IoType, ...] = ("float32",)
     version: int = 1
     tools: tuple[str, ...] = ()
 

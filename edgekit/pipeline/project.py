@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from edgekit.core.metadata import Preprocessing
 from edgekit.core.model_base import FrozenModel
-from edgekit.core.target import BenchConfig, Precision
+from edgekit.core.target import BenchConfig, IoType, Precision
 from edgekit.core.toml_config import load_toml, nearest_name
 from edgekit.data.datasets import DataSpec
 from edgekit.errors import ConfigError
@@ -92,6 +92,10 @@ class TargetSection(FrozenModel):
         "int8-weights, int4-weights.",
     )
     engine: str | None = Field(None, description="Lowering engine; the target's own by default.")
+    io: IoType = Field(
+        "float32",
+        description="Type of the inputs and outputs of an int8 artifact: float32, int8 or uint8.",
+    )
     tolerance: float | None = Field(
         None,
         gt=0,

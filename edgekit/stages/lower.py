@@ -17,6 +17,7 @@ from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.core.target import (
     QUANTIZED,
+    IoType,
     LowerConfig,
     Precision,
     RuntimeConfig,
@@ -59,6 +60,9 @@ class LowerStageConfig(StageConfig):
 
     precision: Precision = Field("float32", description="Numeric form of the artifact.")
     engine: str = Field("edgekit", description="Lowering engine that the target offers.")
+    io: IoType = Field(
+        "float32", description="Type of the inputs and outputs of an int8 artifact."
+    )
     tolerance: float = Field(
         default_factory=lambda given: DEFAULT_TOLERANCES[given.get("precision", "float32")],
         gt=0,
@@ -129,7 +133,7 @@ class LowerStage:
         target, source = context.target, inputs["model"]
         if target is None:
             raise InternalError("Stage 'lower' was planned without a target.")
-        options = LowerConfig(precision=config.precision, engine=config.engine)
+        options = LowerConfig(precision=config.precision, engine=config.engine, io=config.io)
         lowered = target.lower(source, options, context.workdir)
         if isinstance(lowered, Unavailable):
             raise MissingToolError(f"{target.info.title} cannot be made here: {lowered.reason}")
