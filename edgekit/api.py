@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from edgekit.core.metadata import Preprocessing
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.progress import Progress
 from edgekit.core.run_summary import ArtifactSummary, RunSummary
-from edgekit.core.target import BenchConfig, Precision
+from edgekit.core.target import BenchConfig, IoType, Precision, TargetInfo
 from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
 from edgekit.pipeline.project import (
@@ -55,6 +55,11 @@ class ConvertOptions(FrozenModel):
     )
     engine: str | None = Field(
         None, description="Lowering engine, for targets that offer it: edgekit or onnx2tf."
+    )
+    io: IoType = Field(
+        "float32",
+        description="Type of the inputs and outputs of int8 artifacts, for targets that offer it: "
+        "float32, int8 or uint8.",
     )
     tolerance: float | None = Field(
         None,
@@ -270,6 +275,7 @@ def _target_sections(
             f"No target asked for offers the engine {options.engine!r}; they offer: "
             f"{', '.join(sorted(offered))}."
         )
+    _check_io(precisions, infos, options.io)
     sections, notes = {}, []
     for name, info in infos.items():
         kept = tuple(item for item in precisions if item in info.precisions)
@@ -284,8 +290,27 @@ def _target_sections(
                 f"it offers {', '.join(info.precisions)}."
             )
         engine = options.engine if options.engine in info.engines else None
-        sections[name] = TargetSection(precision=kept, engine=engine, tolerance=options.tolerance)
+        io = options.io if options.io in info.io_types else "float32"
+        if io != options.io:
+            notes.append(f"Target {name} keeps float32 inputs and outputs; it offers no others.")
+        io = io if "int8" in kept else "float32"
+        sections[name] = TargetSection(
+            precision=kept, engine=engine, io=io, tolerance=options.tolerance
+        )
     return sections, tuple(notes)
+
+
+def _check_io(
+    precisions: Sequence[Precision], infos: Mapping[str, TargetInfo], io: IoType
+) -> None:
+    if io == "float32":
+        return
+    if "int8" not in precisions:
+        raise ConfigError(
+            f"{io} inputs and outputs belong to precision int8, which is not asked for."
+        )
+    if not any(io in info.io_types for info in infos.values()):
+        raise ConfigError(f"No target asked for offers {io} inputs and outputs.")
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from edgekit.core.model_base import FrozenModel
 
 
@@ -39,6 +41,11 @@ def accepted_lsb(bits: int) -> int:
     return ACCEPTED_LSB[bits]
 
 
+def steps_in_words(lsb: int, bits: int) -> str:
+    """A difference in steps of an output, which have 8 bits unless it says otherwise."""
+    return f"{lsb} LSB" if bits == 8 else f"{lsb} LSB of {bits} bits"
+
+
 class ForcedDifference(FrozenModel):
     """Error of one operator that was given the graph's own integers as inputs.
 
@@ -68,6 +75,7 @@ class ExactnessReport(FrozenModel):
         custom_ops: Custom operators by name.
         max_lsb: Largest teacher-forced difference, of whatever bits; None where nothing could
             be forced.
+        max_lsb_by_bits: The same for each number of bits of an output.
         forced: Teacher-forced differences, the largest first.
         agreement: Share of samples on which the best class (or, without classes, every
             output element within one step) is the same as in ONNX Runtime, end to end.
@@ -80,6 +88,7 @@ class ExactnessReport(FrozenModel):
     float_ops: tuple[str, ...]
     custom_ops: tuple[str, ...]
     max_lsb: int | None
+    max_lsb_by_bits: dict[int, int] = Field(default_factory=dict)
     forced: tuple[ForcedDifference, ...]
     agreement: float | None
     samples: int
@@ -87,11 +96,10 @@ class ExactnessReport(FrozenModel):
     @property
     def forced_summary(self) -> str:
         """Largest teacher-forced difference for each number of bits, in words."""
-        largest: dict[int, int] = {}
-        for item in self.forced:
-            largest[item.bits] = max(largest.get(item.bits, 0), item.lsb)
-        found = [f"{largest[bits]} LSB of {bits} bits" for bits in sorted(largest)]
-        return ", ".join(found) or "not measured"
+        if self.max_lsb is None:
+            return "not measured"
+        largest = self.max_lsb_by_bits or {8: self.max_lsb}
+        return ", ".join(steps_in_words(largest[bits], bits) for bits in sorted(largest))
 
     def beyond(self, limit: int | None = None) -> tuple[ForcedDifference, ...]:
         """Operators that are further off than is accepted.

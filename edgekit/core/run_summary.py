@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import (
     AccuracyReport,
@@ -72,6 +73,67 @@ class TrainingSummary(FrozenModel):
     optimizer: str
 
 
+class QuantizationTrial(FrozenModel):
+    """One way of quantizing that was tried.
+
+    Attributes:
+        name: What was done, for example ``"mse+equalized"``.
+        sqnr_db: Signal to quantization noise ratio of the outputs, in dB, on calibration
+            samples held out; None: not measured.
+        metric: Top-1 accuracy, 0..1, on labelled samples not calibrated with; None: not measured.
+        chosen: True for the one that the QDQ graph is.
+    """
+
+    name: str
+    sqnr_db: float | None
+    metric: float | None = None
+    chosen: bool = False
+
+
+class LayerEffect(FrozenModel):
+    """What quantizing one layer alone does to the model.
+
+    Attributes:
+        layer: Name of the node.
+        op_type: Its type.
+        sqnr_db: Signal to quantization noise ratio of the outputs, in dB.
+        metric: Top-1 accuracy, 0..1; None: not measured.
+    """
+
+    layer: str
+    op_type: str
+    sqnr_db: float
+    metric: float | None = None
+
+
+class QuantizationSummary(FrozenModel):
+    """How a QDQ graph came about.
+
+    Attributes:
+        scheme: Name of the scheme.
+        dataset: Calibration set; empty where none was needed.
+        samples: Samples calibrated with.
+        accuracy_samples: Samples that accuracy was compared on; 0: it was not.
+        float_accuracy: Top-1 accuracy of the float graph on those, 0..1; None: not measured.
+        trials: Everything that was tried, in order.
+        sensitivity: Effect of each layer alone, the worst first; empty unless asked for.
+        fallback: What layers become that cost too much accuracy, ``"float"`` or ``"int16"``.
+        fallback_layers: Those layers.
+        float_nodes: Why a node computes in float, by its name.
+    """
+
+    scheme: str
+    dataset: str = ""
+    samples: int = 0
+    accuracy_samples: int = 0
+    float_accuracy: float | None = None
+    trials: tuple[QuantizationTrial, ...] = ()
+    sensitivity: tuple[LayerEffect, ...] = ()
+    fallback: str = "float"
+    fallback_layers: tuple[str, ...] = ()
+    float_nodes: dict[str, str] = Field(default_factory=dict)
+
+
 class GraphSummary(FrozenModel):
     """Static facts about one model file (the part of `Inspection` that has no path).
 
@@ -127,6 +189,8 @@ class TargetResult(FrozenModel):
             `Unavailable` when the artifact could not be executed here.
         tolerance: Largest ``relative`` difference that was accepted.
         notes: Reasons for everything noteworthy about this target.
+        exactness: Comparison with the QDQ graph it was lowered from; None for an artifact that
+            is not quantized, `Unavailable` where it could not be compared.
     """
 
     target: str
@@ -140,6 +204,7 @@ class TargetResult(FrozenModel):
     tolerance: float
     notes: tuple[Note, ...] = ()
     agreement: Proportion | None = None
+    exactness: ExactnessReport | Unavailable | None = None
 
 
 class StepSummary(FrozenModel):
@@ -194,6 +259,7 @@ class RunSummary(FrozenModel):
         reference_accuracy: Accuracy of the canonical graph in ONNX Runtime, to which every
             target is compared; `Unavailable` without a data set.
         training: Training curve; None when the run did not train.
+        quantization: How each QDQ graph came about; empty when nothing was quantized.
         targets: One entry for each target and precision, in the order of the project.
         steps: Steps in the order in which they were executed, the report itself left out.
         environment: Machine and versions.
@@ -210,6 +276,7 @@ class RunSummary(FrozenModel):
     source_graph: GraphSummary | Unavailable
     reference_accuracy: AccuracyReport | Unavailable
     training: TrainingSummary | None
+    quantization: tuple[QuantizationSummary, ...] = ()
     targets: tuple[TargetResult, ...]
     steps: tuple[StepSummary, ...]
     environment: EnvironmentSummary

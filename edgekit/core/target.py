@@ -24,8 +24,19 @@ if TYPE_CHECKING:
 
     type Array = npt.NDArray[np.generic]
 
-Precision = Literal["float32", "float16", "int8"]
-"""Numeric forms; ``int8`` is lowered from a QDQ graph."""
+Precision = Literal["float32", "float16", "int8", "int16x8", "int8-weights", "int4-weights"]
+"""Numeric forms. Those of `QUANTIZED` are lowered from a QDQ graph, quantized by the scheme of
+the same name (`edgekit.core.quant.SCHEMES`)."""
+
+QUANTIZED: tuple[Precision, ...] = ("int8", "int16x8", "int8-weights", "int4-weights")
+"""Numeric forms that hold integers: activations and weights of 8 bits; activations of 16 and
+weights of 8; weights of 8 bits alone; weights of 4 bits in blocks alone."""
+
+INTEGER_ACTIVATIONS: tuple[Precision, ...] = ("int8", "int16x8")
+"""Those of `QUANTIZED` whose activations are integers, so that they need calibration data."""
+
+IoType = Literal["float32", "int8", "uint8"]
+"""Type of a quantized artifact's inputs and outputs; the graph's own is float32."""
 
 
 class LowerConfig(FrozenModel):
@@ -34,6 +45,11 @@ class LowerConfig(FrozenModel):
     precision: Precision = Field("float32", description="Numeric form of the artifact.")
     engine: str = Field(
         "edgekit", description="Lowering engine: edgekit's own, or another the target offers."
+    )
+    io: IoType = Field(
+        "float32",
+        description="Type of the inputs and outputs of an artifact with integer activations; "
+        "int8 and uint8 leave the conversion to the application.",
     )
 
 
@@ -63,6 +79,7 @@ class TargetInfo(FrozenModel):
         suffix: File suffix of that artifact, with the dot.
         precisions: Numeric forms it can be lowered to.
         engines: Lowering engines, the default first.
+        io_types: Types that inputs and outputs of an int8 artifact can have.
         version: Raised whenever the same graph and options lower to another file; part of the
             cache key.
         tools: Distributions whose versions enter the cache key, for example ``("flatbuffers",)``.
@@ -75,6 +92,7 @@ class TargetInfo(FrozenModel):
     suffix: str
     precisions: tuple[Precision, ...]
     engines: tuple[str, ...] = ("edgekit",)
+    io_types: tuple[IoType, ...] = ("float32",)
     version: int = 1
     tools: tuple[str, ...] = ()
 

@@ -68,6 +68,40 @@ def open_set(spec: DataSpec) -> Dataset:
     )
 
 
+def is_unlabelled(spec: DataSpec) -> bool:
+    """Whether a data set is a folder of images that are in no class folders.
+
+    Raises:
+        InputError: If it is a folder that does not exist.
+    """
+    if spec.set.partition(":")[0] != "folder":
+        return False
+    place, _ = _place(spec)
+    entries = [entry for entry in place.iterdir() if not entry.name.startswith(".")]
+    return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in entries) and not any(
+        entry.is_dir() for entry in entries
+    )
+
+
+def open_unlabelled(spec: DataSpec) -> Dataset:
+    """Lists the images of a folder without class folders; the set has no class names.
+
+    Raises:
+        InputError: If the folder is missing or empty.
+    """
+    place, split = _place(spec)
+    paths = images_below(place)
+    return ImageSet(
+        name=f"folder:{place.resolve().name}",
+        split=split,
+        labels=(),
+        files=(place,),
+        source=FilesOnDisk(tuple(paths)),
+        targets=np.full(len(paths), -1, np.int64),
+        chosen=spread(len(paths), spec.limit),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class FilesOnDisk:
     """Images that are files."""

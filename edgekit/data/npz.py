@@ -46,24 +46,111 @@ def open_set(spec: DataSpec) -> Dataset:
     Raises:
         InputError: If the file is damaged or its arrays do not fit each other.
     """
-    (path,) = set_files(spec)
-    arrays = _load(path)
-    targets = _take_targets(arrays, path)
-    names = arrays.pop(_CLASSES_KEY, None)
-    labels = _class_names(names, targets, path)
-    if not arrays:
-        raise InputError(f"{path} holds labels but no inputs; expected an array {_INPUT_KEY!r}.")
-    for key, array in arrays.items():
-        _check_input(key, array, targets, path)
+    found = open_arrays(spec)
+    path = found.path
+    if found.targets is None:
+        raise InputError(
+            f"{path} must hold exactly one of the keys {' and '.join(_LABEL_KEYS)} with the class "
+            f"of each sample; found {', '.join(sorted(found.arrays)) or 'nothing'}."
+        )
+    flat = [key for key, array in found.arrays.items() if array.ndim < 2]
+    if flat:
+        shape = list(found.arrays[flat[0]].shape)
+        raise InputError(
+            f"{path}: {flat[0]!r} has shape {shape}; expected rank 2 or more, the first axis "
+            "counting the samples."
+        )
     return NpzSet(
         name=path.name,
         split="all",
-        labels=labels,
+        labels=found.classes,
         files=(path,),
-        arrays=arrays,
-        targets=targets,
-        chosen=spread(len(targets), spec.limit),
+        arrays=found.arrays,
+        targets=found.targets,
+        chosen=found.chosen(spec.limit),
     )
+
+
+def is_npz(spec: DataSpec) -> bool:
+    """Whether a data set is an ``.npz`` file, by its name."""
+    return spec.set.startswith("npz:") or spec.set.endswith(".npz")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArrays:
+    """Content of an ``.npz`` file, checked; labels are optional.
+
+    Attributes:
+        path: The file.
+        arrays: Inputs by key; the first axis counts the samples.
+        targets: Class of each sample; None where the file has no labels.
+        classes: Class names by index; empty without labels.
+    """
+
+    path: Path
+    arrays: dict[str, npt.NDArray[Any]]
+    targets: Labels | None
+    classes: tuple[str, ...]
+
+    def chosen(self, limit: int | None) -> Labels:
+        """Positions of at most ``limit`` samples."""
+        return spread(len(next(iter(self.arrays.values()))), limit)
+
+    def array_for(self, spec: TensorSpec, *, only: bool) -> npt.NDArray[Any]:
+        """Samples of one input.
+
+        Args:
+            spec: The input.
+            only: Whether the model has no other, so that ``x`` stands for it, too.
+
+        Raises:
+            InputError: If there is none, or it does not fit the input.
+        """
+        array = self.arrays.get(spec.name, self.arrays.get(_INPUT_KEY) if only else None)
+        if array is None:
+            expected = f"{spec.name!r} or {_INPUT_KEY!r}" if only else repr(spec.name)
+            raise InputError(
+                f"{self.path} has no array for input {spec}: expected key {expected}, found "
+                f"{', '.join(sorted(self.arrays))}."
+            )
+        counted = _sized(array.shape[1:], spec.shape[1:]) and array.ndim == len(spec.shape)
+        if not counted and not _sized(array.shape[1:], spec.shape):
+            raise InputError(
+                f"{self.path} has samples of {list(array.shape[1:])} for input {spec.name!r}, "
+                f"but {spec} expects [{', '.join(map(str, spec.shape[1:]))}]."
+            )
+        if not _fits(array, spec):
+            raise InputError(
+                f"{self.path} holds {array.dtype} values that input {spec} cannot take unchanged."
+            )
+        return array
+
+
+def open_arrays(spec: DataSpec) -> StoredArrays:
+    """Reads an ``.npz`` file whose samples may have no labels.
+
+    Raises:
+        InputError: If it is missing, damaged or empty, or its arrays do not fit each other.
+    """
+    (path,) = set_files(spec)
+    arrays = _load(path)
+    targets = _take_targets(arrays, path) if any(key in arrays for key in _LABEL_KEYS) else None
+    names = arrays.pop(_CLASSES_KEY, None)
+    if not arrays:
+        what = "nothing" if targets is None else "labels but no inputs"
+        raise InputError(f"{path} holds {what}; expected an array {_INPUT_KEY!r}.")
+    first, samples = next(iter(arrays)), -1
+    for key, array in arrays.items():
+        _check_input(key, array, targets, path)
+        if samples not in (-1, len(array)):
+            raise InputError(
+                f"{path}: {key!r} holds {len(array)} samples but {first!r} holds {samples}."
+            )
+        samples = len(array)
+    if samples == 0:
+        raise InputError(f"{path} is empty: it holds no samples.")
+    classes = () if targets is None else _class_names(names, targets, path)
+    return StoredArrays(path, arrays, targets, classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +199,7 @@ class NpzSet:
                 f"{_INPUT_KEY!r}, found {', '.join(sorted(self.arrays))}."
             )
         wanted = spec.shape
-        if len(wanted) != array.ndim or not all(
-            isinstance(want, str) or want == has
-            for want, has in zip(wanted[1:], array.shape[1:], strict=True)
-        ):
+        if len(wanted) != array.ndim or not _sized(array.shape[1:], wanted[1:]):
             raise InputError(
                 f"{path} has samples of {list(array.shape[1:])}, but input {spec} expects "
                 f"[{', '.join(map(str, wanted[1:]))}]."
@@ -125,6 +209,12 @@ class NpzSet:
                 f"{path} holds {array.dtype} values that input {spec} cannot take unchanged."
             )
         return array
+
+
+def _sized(sizes: Sequence[int], wanted: Sequence[int | str]) -> bool:
+    return len(sizes) == len(wanted) and all(
+        isinstance(want, str) or want == has for want, has in zip(wanted, sizes, strict=True)
+    )
 
 
 def _fits(array: npt.NDArray[Any], spec: TensorSpec) -> bool:
@@ -188,15 +278,15 @@ def _class_names(names: npt.NDArray[Any] | None, targets: Labels, path: Path) ->
     return tuple(str(name) for name in names)
 
 
-def _check_input(key: str, array: npt.NDArray[Any], targets: Labels, path: Path) -> None:
+def _check_input(key: str, array: npt.NDArray[Any], targets: Labels | None, path: Path) -> None:
     if array.dtype.kind not in "fiub":
         raise InputError(f"{path}: {key!r} holds {array.dtype}, expected numbers.")
-    if array.ndim < 2:
+    if array.ndim < 1:
         raise InputError(
-            f"{path}: {key!r} has shape {list(array.shape)}; expected rank 2 or more, the first "
-            "axis counting the samples."
+            f"{path}: {key!r} is a single number; expected an array whose first axis counts the "
+            "samples."
         )
-    if len(array) != len(targets):
+    if targets is not None and len(array) != len(targets):
         raise InputError(
             f"{path}: {key!r} holds {len(array)} samples but there are {len(targets)} labels."
         )

@@ -13,6 +13,7 @@ from edgekit.graph.equivalence import TOLERANCE, EquivalenceCheck
 from edgekit.graph.passes.convert_opset import CANONICAL_IR_VERSION, CANONICAL_OPSET, ConvertOpset
 from edgekit.graph.passes.finish_names import FinishNames
 from edgekit.graph.passes.fold_constants import FoldConstants
+from edgekit.graph.passes.fold_scalar_factor import FoldScalarFactor
 from edgekit.graph.passes.fuse_batch_norm import FuseBatchNorm
 from edgekit.graph.passes.fuse_conv_affine import FuseConvAffine
 from edgekit.graph.passes.fuse_gelu import FuseGelu
@@ -72,6 +73,8 @@ SIMPLIFY: tuple[type[GraphPass], ...] = (
     MergeParallelConvs,
     # After BatchNorm, whose remaining form is Mul and Add.
     FuseConvAffine,
+    # What is left of scalar factors: those of attention.
+    FoldScalarFactor,
     NormalizePooling,
     SimplifySoftmax,
     # After the fusions above, whose patterns hold such nodes.

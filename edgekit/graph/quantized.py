@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgekit.core.target import QUANTIZED
 from edgekit.errors import ConfigError
 
 
@@ -13,13 +14,14 @@ def is_quantized(model: ir.Model) -> bool:
 
 
 def require_qdq(model: ir.Model, precision: str) -> None:
-    """Refuses to call an artifact int8 whose graph holds no integers.
+    """Refuses to call an artifact quantized whose graph holds no integers.
 
     Raises:
-        ConfigError: If ``precision`` is int8 and the graph is float.
+        ConfigError: If ``precision`` is one of `QUANTIZED` and the graph is float.
     """
-    if precision == "int8" and not is_quantized(model):
+    if precision in QUANTIZED and not is_quantized(model):
         raise ConfigError(
-            "An int8 artifact is lowered from a QDQ graph, but this graph is float. Quantize it "
-            "first: edgekit convert --precision int8 --calibrate SET does both."
+            f"An {precision} artifact is lowered from a QDQ graph, but this graph is float. "
+            f"Quantize it first: edgekit convert --precision {precision} --calibrate SET does "
+            "both."
         )

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from edgekit.core.metrics import Unavailable
 from edgekit.core.signature import TensorSpec
 from edgekit.core.stage import Note, StageConfig
-from edgekit.core.target import Precision, Target, TargetInfo
+from edgekit.core.target import (
+    INTEGER_ACTIVATIONS,
+    QUANTIZED,
+    Precision,
+    Target,
+    TargetInfo,
+)
 from edgekit.core.toml_config import nearest_name
 from edgekit.errors import ConfigError, MissingToolError, UsageError
 from edgekit.pipeline.project import ProjectConfig, TargetSection
@@ -71,7 +77,7 @@ class _Draft:
     missing: list[str] = field(default_factory=list)
     labels: tuple[str, ...] = ()
     training: Source | None = None
-    quantized: Source | None = None
+    quantized: dict[str, Source] = field(default_factory=dict)
     reference: Source | None = None
     reference_reason: str = ""
 
@@ -198,9 +204,19 @@ class _Draft:
                 f"{nearest_name(engine, target.info.engines)} "
                 f"Known: {', '.join(target.info.engines)}"
             )
+        if section.io not in target.info.io_types:
+            self.problems.append(
+                f"targets.{name}.io: {section.io} is not offered; accepted: "
+                f"{', '.join(target.info.io_types)}"
+            )
+        if section.io != "float32" and "int8" not in section.precision:
+            self.problems.append(
+                f"targets.{name}.io: {section.io} inputs and outputs belong to precision int8, "
+                f"which is not asked for"
+            )
         for precision in section.precision:
             if precision in target.info.precisions:
-                source = self._quantized(model) if precision == "int8" else model
+                source = self._quantized(model, precision) if precision in QUANTIZED else model
                 if source is not None:
                     self._add_artifact(target, precision, engine, section, source)
             else:
@@ -209,28 +225,36 @@ class _Draft:
                     f"accepted: {', '.join(target.info.precisions)}"
                 )
 
-    def _quantized(self, model: Source) -> Source | None:
-        """The QDQ graph that all int8 targets are lowered from; planned once."""
-        if self.quantized is not None:
-            return self.quantized
+    def _quantized(self, model: Source, scheme: Precision) -> Source | None:
+        """The QDQ graph that all targets of a numeric form are lowered from; planned once."""
+        if scheme in self.quantized:
+            return self.quantized[scheme]
         section = self.project.quantize
         data = section.calibration or self.project.data
-        if data is None:
+        # Only an ONNX file can be quantized already, and then needs no data.
+        needs_data = scheme in INTEGER_ACTIVATIONS and not _is_onnx(self.project.model.source)
+        if data is None and (needs_data or section.max_drop is not None):
             self.problems.append(
-                "targets: int8 needs data to calibrate with; add a section [data] or "
+                f"targets: {scheme} needs data to calibrate with; add a section [data] or "
                 "[quantize.calibration] (--calibrate)"
             )
             return None
         from edgekit.stages.quantize import QuantizeConfig
 
-        if section.calibration is None:
+        if data is not None and section.calibration is None:
             # Never the samples that accuracy is measured on.
             data = data.model_copy(update={"split": "train", "limit": None})
-        config = QuantizeConfig(calibration=data, options=section.quantize_options())
-        self.add("quantize", "quantize", config, model=model)
-        self.quantized = Source("quantize", "model")
-        self.outputs.append(PublishedOutput(f"{self.project.name}.qdq.onnx", self.quantized))
-        return self.quantized
+        config = QuantizeConfig(
+            scheme=scheme, calibration=data, options=section.quantize_options()
+        )
+        step = "quantize" if scheme == "int8" else f"quantize-{scheme}"
+        self.add(step, "quantize", config, model=model)
+        source = Source(step, "model")
+        # The first, mostly the only one, has the short name.
+        middle = f".{scheme}" if self.quantized else ""
+        self.outputs.append(PublishedOutput(f"{self.project.name}{middle}.qdq.onnx", source))
+        self.quantized[scheme] = source
+        return source
 
     def _add_artifact(
         self,
@@ -247,6 +271,7 @@ class _Draft:
         config = LowerStageConfig(
             precision=precision,
             engine=engine,
+            io=section.io if precision == "int8" else "float32",
             tolerance=section.tolerance or DEFAULT_TOLERANCES[precision],
         )
         lower = f"lower-{suffix}"
@@ -349,6 +374,7 @@ class _Draft:
                 if self.reference is None
                 else str(self.reference)
             ),
+            quantization=tuple(f"{item.step}.summary" for item in self.quantized.values()),
             targets=tuple(self.entries),
             notes=tuple(self.notes),
         )
@@ -372,6 +398,10 @@ class _Draft:
             notes=self.notes,
             summary=summary,
         )
+
+
+def _is_onnx(source: str) -> bool:
+    return source.lower().endswith(".onnx")
 
 
 _GRAPH_STAGES: Mapping[str, Callable[[_Draft, Source], Source]] = {}

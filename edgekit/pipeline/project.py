@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from edgekit.core.metadata import Preprocessing
 from edgekit.core.model_base import FrozenModel
-from edgekit.core.target import BenchConfig, Precision
+from edgekit.core.target import BenchConfig, IoType, Precision
 from edgekit.core.toml_config import load_toml, nearest_name
 from edgekit.data.datasets import DataSpec
 from edgekit.errors import ConfigError
@@ -87,9 +87,15 @@ class TargetSection(FrozenModel):
     """What is made for one target."""
 
     precision: Precisions = Field(
-        ("float32",), description="Numeric form, or a list of them: float32, float16, int8."
+        ("float32",),
+        description="Numeric form, or a list of them: float32, float16, int8, int16x8, "
+        "int8-weights, int4-weights.",
     )
     engine: str | None = Field(None, description="Lowering engine; the target's own by default.")
+    io: IoType = Field(
+        "float32",
+        description="Type of the inputs and outputs of an int8 artifact: float32, int8 or uint8.",
+    )
     tolerance: float | None = Field(
         None,
         gt=0,
@@ -131,7 +137,7 @@ class BenchmarkSection(BenchConfig):
 
 
 class QuantizeSection(QuantizeOptions):
-    """How int8 targets are quantized; needed as soon as a target wants int8."""
+    """How targets with integers are quantized; one QDQ graph for each such numeric form."""
 
     calibration: DataSpec | None = Field(
         None, description="Data that activation ranges are taken from; [data] by default."

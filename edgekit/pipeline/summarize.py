@@ -18,6 +18,7 @@ from edgekit.core.run_summary import (
     ArtifactSummary,
     EnvironmentSummary,
     GraphSummary,
+    QuantizationSummary,
     RunSummary,
     SourceFile,
     StepSummary,
@@ -67,6 +68,9 @@ class SummarizeConfig(StageConfig):
     training: str | None = Field(None, description="Input that is the training curve.")
     reference: str | Unavailable = Field(
         description="Input that is the accuracy of the canonical graph, or why there is none."
+    )
+    quantization: tuple[str, ...] = Field(
+        (), description="Inputs that tell how each QDQ graph came about."
     )
     targets: tuple[TargetEntry, ...] = Field((), description="Targets and precisions.")
     notes: tuple[Note, ...] = Field((), description="What was left out of the plan, and why.")
@@ -140,6 +144,9 @@ class _Gathering:
             training=(
                 None if config.training is None else self._read(config.training, TrainingSummary)
             ),
+            quantization=tuple(
+                self._read(name, QuantizationSummary) for name in config.quantization
+            ),
             targets=tuple(self._target(entry) for entry in config.targets),
             steps=tuple(
                 StepSummary(
@@ -192,6 +199,7 @@ class _Gathering:
             latency=latency,
             difference=verification.differences,
             tolerance=entry.tolerance,
+            exactness=verification.exactness,
             notes=tuple(
                 note
                 for step in steps

@@ -48,8 +48,9 @@ def search_mixed_precision(
 ) -> MixedPrecision:
     """Finds few layers to leave, greedily.
 
-    The most sensitive layers are added one by one until the accuracy is reached. Then each
-    of them, the least sensitive first, is taken back if the accuracy holds without it.
+    The shortest run of the most sensitive layers that reaches the accuracy is sought by
+    doubling and halving. Then each of them, the least sensitive first, is taken back if the
+    accuracy holds without it.
 
     Args:
         sensitivities: The most sensitive layer first.
@@ -58,25 +59,43 @@ def search_mixed_precision(
     """
     trials: list[MixedPrecisionTrial] = []
 
-    def enough(layers: tuple[str, ...]) -> bool:
-        metric = evaluate(layers)
+    def enough(layers: Sequence[str]) -> bool:
+        metric = evaluate(tuple(layers))
         met = metric >= lowest_metric
-        trials.append(MixedPrecisionTrial(layers=layers, metric=metric, met=met))
+        trials.append(MixedPrecisionTrial(layers=tuple(layers), metric=metric, met=met))
         return met
 
     ordered = [item.layer for item in sensitivities]
-    count = 0
-    while not enough(tuple(ordered[:count])):
-        if count == len(ordered):
-            return MixedPrecision(layers=tuple(ordered), met=False, trials=tuple(trials))
-        count += 1
+    count = _shortest_run(ordered, enough)
+    if count is None:
+        return MixedPrecision(layers=tuple(ordered), met=False, trials=tuple(trials))
     kept = ordered[:count]
     # Without the last one the accuracy was not reached, so it stays.
     for layer in reversed(kept[:-1]):
         fewer = [name for name in kept if name != layer]
-        if enough(tuple(fewer)):
+        if enough(fewer):
             kept = fewer
     return MixedPrecision(layers=tuple(kept), met=True, trials=tuple(trials))
+
+
+def _shortest_run(ordered: Sequence[str], enough: Callable[[Sequence[str]], bool]) -> int | None:
+    """Number of leading layers that is enough; None when all of them are not.
+
+    Where more layers should once give a lower accuracy, the run found is enough all the same,
+    but may not be the shortest.
+    """
+    too_few, count = -1, 0
+    while not enough(ordered[:count]):
+        if count == len(ordered):
+            return None
+        too_few, count = count, min(max(1, 2 * count), len(ordered))
+    while count - too_few > 1:
+        middle = (too_few + count) // 2
+        if enough(ordered[:middle]):
+            count = middle
+        else:
+            too_few = middle
+    return count
 
 
 def with_fallback(scheme: QuantScheme, layers: Sequence[str], fallback: Fallback) -> QuantScheme:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,8 +54,9 @@ def quantize_ptq(
         options: How.
         progress: Tells of each step.
         constraints: What the target demands; by default what TFLite's kernels demand.
-        metric: Accuracy of a graph, higher is better; decides between what is tried where
-            given, otherwise the SQNR of the outputs decides.
+        metric: Accuracy of a graph, higher is better. Of what is tried, those that lie within
+            its noise of the best are taken as equally accurate, and the SQNR of the outputs
+            decides; without a metric it decides alone.
 
     Raises:
         ConfigError: If the options contradict each other or the scheme does not fit the graph.
@@ -96,10 +97,8 @@ class _Judged:
     trial: Trial
 
     @property
-    def merit(self) -> tuple[float, float]:
-        trial = self.trial
-        sqnr = float("-inf") if trial.sqnr_db is None else trial.sqnr_db
-        return (0.0 if trial.metric is None else trial.metric, sqnr)
+    def sqnr_db(self) -> float:
+        return float("-inf") if self.trial.sqnr_db is None else self.trial.sqnr_db
 
 
 @dataclass(slots=True)
@@ -119,14 +118,23 @@ class _Ptq:
             reference = give_biases(reference)
         notes: list[Note] = []
         judged = self._judge(reference, self._variants(reference, notes))
-        best = max(judged, key=lambda item: item.merit)
+        best = self._best(judged)
         for refined in self._refinements(best, notes):
             judged += self._judge(reference, [refined(best)])
-            best = max(best, judged[-1], key=lambda item: item.merit)
+            best = self._best([best, judged[-1]])
         result = self._meet_max_drop(reference, best, judged)
         if self.options.sensitivity and not result.sensitivity:
             result = replace(result, sensitivity=self._sensitivity(best))
         return replace(result, notes=(*notes, *self._closing_notes(best), *result.notes))
+
+    def _best(self, judged: Sequence[_Judged]) -> _Judged:
+        """The one with the highest SQNR among those that are as accurate as the best."""
+        metrics = [item.trial.metric for item in judged if item.trial.metric is not None]
+        if self.metric is None or len(metrics) < len(judged):
+            return max(judged, key=lambda item: item.sqnr_db)
+        lowest = max(metrics) - self.metric.noise(max(metrics))
+        accurate = [item for item in judged if (item.trial.metric or 0.0) >= lowest]
+        return max(accurate, key=lambda item: item.sqnr_db)
 
     def _variants(self, reference: ir.Model, notes: list[Note]) -> list[Candidate]:
         """A candidate for each method, of the graph as it is and of the equalized one."""
@@ -249,12 +257,14 @@ class _Ptq:
         result = PtqResult(
             quantized.model, quantized.placement, quantized.parameters, tuple(table)
         )
-        if self.options.max_drop is None or self.metric is None or best.trial.metric is None:
+        if self.metric is None or best.trial.metric is None:
             return result
         baseline = self.metric(reference)
+        result = replace(result, float_metric=baseline)
+        if self.options.max_drop is None:
+            return result
         # A loss of exactly max_drop is accepted, also where subtraction rounds.
         lowest = baseline - self.options.max_drop - 1e-9 * abs(baseline)
-        result = replace(result, float_metric=baseline)
         if best.trial.metric >= lowest or best.candidate.calibration is None:
             return result
         metric, sensitivity = self.metric, self._sensitivity(best)

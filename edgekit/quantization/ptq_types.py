@@ -81,7 +81,7 @@ class PtqResult:
         table: Everything that was tried, in order.
         sensitivity: Effect of each layer alone, the worst first; empty unless asked for.
         mixed_precision: The search for layers to leave; None when there was none.
-        float_metric: The metric of the float graph; None when it was not needed.
+        float_metric: The metric of the float graph; None when no metric was given.
         notes: Reasons for the report.
     """
 

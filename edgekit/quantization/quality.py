@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -11,9 +12,16 @@ from edgekit.errors import InputError
 from edgekit.graph.reference import ReferenceSession
 from edgekit.graph.values import Array
 
-type Metric = Callable[[ir.Model], float]
-"""Accuracy of a graph, higher is better, for example top-1 on held-out data as a share. Run the
-graph with `simulate`."""
+
+class Metric(Protocol):
+    """Accuracy of a graph on labelled data that nothing was calibrated with."""
+
+    def __call__(self, model: ir.Model) -> float:
+        """Higher is better, for example top-1 as a share; run the graph with `simulate`."""
+
+    def noise(self, value: float) -> float:
+        """Standard error of ``value``; smaller differences decide nothing."""
+
 
 SQNR_LIMIT = 200.0
 """dB given to equal outputs, whose noise is 0."""

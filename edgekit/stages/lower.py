@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metadata import Preprocessing
 from edgekit.core.metrics import OutputDifference, Unavailable
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
-from edgekit.core.target import LowerConfig, Precision, RuntimeConfig, Session, Target
+from edgekit.core.target import (
+    QUANTIZED,
+    IoType,
+    LowerConfig,
+    Precision,
+    RuntimeConfig,
+    Session,
+    Target,
+)
 from edgekit.errors import InternalError, MissingToolError, VerificationError
 from edgekit.measure.difference import compare_outputs
 from edgekit.measure.feeds import random_feeds
@@ -22,11 +31,22 @@ from edgekit.measure.feeds import random_feeds
 if TYPE_CHECKING:
     from edgekit.core.target import Array
 
-DEFAULT_TOLERANCES: Mapping[Precision, float] = {"float32": 1e-4, "float16": 2e-2, "int8": 1.0}
+DEFAULT_TOLERANCES: Mapping[Precision, float] = {
+    "float32": 1e-4,
+    "float16": 2e-2,
+    "int8": 1.0,
+    "int16x8": 1.0,
+    "int8-weights": 0.1,
+    "int4-weights": 0.1,
+}
 """Largest accepted difference for each numeric form, as a share of the output's range.
 
-An int8 artifact is compared tensor by tensor and operator by operator where the target can
-(`Target.verify`); end to end, one rounding may change all that follows."""
+An artifact with integer activations is compared tensor by tensor and operator by operator where
+the target can (`Target.verify`); end to end, one rounding may change all that follows. With
+weights alone in integers, kernels may round activations to 8 bits as they come."""
+
+_KEPT_FORCED = 20
+"""Teacher-forced differences that the report shows."""
 
 _DYNAMIC_BATCHES = (1, 3)
 """Batch sizes tried when the artifact leaves the batch open."""
@@ -37,6 +57,9 @@ class LowerStageConfig(StageConfig):
 
     precision: Precision = Field("float32", description="Numeric form of the artifact.")
     engine: str = Field("edgekit", description="Lowering engine that the target offers.")
+    io: IoType = Field(
+        "float32", description="Type of the inputs and outputs of an int8 artifact."
+    )
     tolerance: float = Field(
         default_factory=lambda given: DEFAULT_TOLERANCES[given.get("precision", "float32")],
         gt=0,
@@ -57,6 +80,8 @@ class Verification(FrozenModel):
         seed: Seed they were drawn with.
         runtime: Runtime that executed the artifact; empty when none did.
         reference: Runtime that executed the source.
+        exactness: Comparison of a quantized artifact with its QDQ graph, with the largest
+            teacher-forced differences alone; None for an artifact that is not quantized.
     """
 
     differences: tuple[OutputDifference, ...] | Unavailable
@@ -65,6 +90,7 @@ class Verification(FrozenModel):
     seed: int
     runtime: str
     reference: str
+    exactness: ExactnessReport | Unavailable | None = None
 
 
 class LowerStage:
@@ -104,16 +130,18 @@ class LowerStage:
         target, source = context.target, inputs["model"]
         if target is None:
             raise InternalError("Stage 'lower' was planned without a target.")
-        options = LowerConfig(precision=config.precision, engine=config.engine)
+        options = LowerConfig(precision=config.precision, engine=config.engine, io=config.io)
         lowered = target.lower(source, options, context.workdir)
         if isinstance(lowered, Unavailable):
             raise MissingToolError(f"{target.info.title} cannot be made here: {lowered.reason}")
         verification = _verify(target, source, lowered.artifact, config, context)
+        notes = [Note(text=text) for text in lowered.notes]
+        if config.precision in QUANTIZED:
+            report = target.verify(lowered.artifact.path, source.path, ())
+            notes += _require_exact(target, lowered.artifact, report)
+            verification = verification.model_copy(update={"exactness": _shortened(report)})
         path = context.workdir / "verification.json"
         path.write_text(verification.model_dump_json(), encoding="utf-8")
-        notes = [Note(text=text) for text in lowered.notes]
-        if config.precision == "int8":
-            notes += _require_exact(target, source, lowered.artifact)
         if isinstance(verification.differences, Unavailable):
             reason = verification.differences.reason
             notes.append(Note(level="warning", text=f"The artifact was not executed: {reason}"))
@@ -127,14 +155,21 @@ class LowerStage:
         )
 
 
-def _require_exact(target: Target, source: Artifact, artifact: Artifact) -> list[Note]:
-    """Compares an integer artifact with its QDQ graph.
+def _shortened(report: ExactnessReport | Unavailable) -> ExactnessReport | Unavailable:
+    if isinstance(report, Unavailable):
+        return report
+    return report.model_copy(update={"forced": report.forced[:_KEPT_FORCED]})
+
+
+def _require_exact(
+    target: Target, artifact: Artifact, report: ExactnessReport | Unavailable
+) -> list[Note]:
+    """What the comparison of an integer artifact with its QDQ graph says.
 
     Raises:
         VerificationError: If integers, scales or zero points differ, or an operator is further
             off than `edgekit.core.exactness.accepted_lsb` tells.
     """
-    report = target.verify(artifact.path, source.path, ())
     if isinstance(report, Unavailable):
         return [Note(where=artifact.path.name, text=report.reason)]
     problems = [
@@ -160,7 +195,11 @@ def _require_exact(target: Target, source: Artifact, artifact: Artifact) -> list
         )
     ]
     notes += [
-        Note(level="warning", where=name, text="computes in float inside the int8 model")
+        Note(
+            level="warning",
+            where=name,
+            text=f"computes in float inside the {artifact.precision} model",
+        )
         for name in report.float_ops
     ]
     return notes
@@ -230,7 +269,7 @@ def _verify(
 
     # ONNX Runtime's fused integer kernels round unlike the Q/DQ nodes that define the result.
     reference = ReferenceSession(
-        source.path, optimization="disabled" if config.precision == "int8" else "all"
+        source.path, optimization="disabled" if config.precision in QUANTIZED else "all"
     )
     try:
         differences = _differences(session, reference, source, config, context)

@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from edgekit.core.artifact import Artifact, ArtifactKind
-from edgekit.core.model_base import FrozenModel
-from edgekit.core.signature import ModelSignature
+from edgekit.core.quant import SCHEMES
+from edgekit.core.run_summary import LayerEffect, QuantizationSummary, QuantizationTrial
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
-from edgekit.data.datasets import DataSpec, data_files, open_dataset
-from edgekit.errors import InputError, InternalError, UnsupportedError
+from edgekit.data.datasets import DataSpec, data_files
+from edgekit.data.image_set import spread
+from edgekit.data.model_inputs import ModelInputs, open_inputs
+from edgekit.errors import ConfigError, InputError
 from edgekit.quantization.options import QuantizeOptions
 
 if TYPE_CHECKING:
-    from edgekit.core.metadata import ModelMetadata
-    from edgekit.quantization.calibration import Feeds
+    import onnx_ir as ir
 
-_SHOWN_FLOAT_REASONS = 20
+    from edgekit.core.metadata import ModelMetadata
+    from edgekit.measure.graph_accuracy import GraphAccuracy
+    from edgekit.quantization.calibration import Feeds
+    from edgekit.quantization.ptq_types import PtqOptions, PtqResult
+
+_PERCENT = 100.0
+_NEEDS_DATA = (
+    "Scheme {scheme!r} quantizes activations, whose ranges are taken from real inputs, and no "
+    "calibration data is named. Give --calibrate SET (section [quantize.calibration]); a few "
+    "hundred samples do"
+)
 
 
 class QuantizeConfig(StageConfig):
     """Options of the stage."""
 
-    calibration: DataSpec = Field(description="Data set that activation ranges are taken from.")
+    scheme: str = Field("int8", description="Name of the quantization scheme.")
+    calibration: DataSpec | None = Field(
+        None, description="Data set that activation ranges are taken from."
+    )
     options: QuantizeOptions = Field(default_factory=QuantizeOptions, description="How.")
-
-
-class QuantizationSummary(FrozenModel):
-    """What the stage found, for the report.
-
-    Attributes:
-        scheme: Name of the scheme.
-        trials: Everything that was tried; one of them was chosen.
-        float_nodes: Nodes that stay float, with the reason.
-        samples: Calibration samples.
-    """
-
-    scheme: str
-    trials: tuple[dict[str, Any], ...]
-    float_nodes: dict[str, str]
-    samples: int
 
 
 class QuantizeStage:
     """Post-training quantization; gives the QDQ graph that every target lowers from."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
         "model": frozenset({ArtifactKind.ONNX})
     }
@@ -69,51 +67,40 @@ class QuantizeStage:
 
     def external_files(self, config: QuantizeConfig) -> tuple[Path, ...]:
         """The files of the calibration set."""
-        return data_files(config.calibration)
+        return () if config.calibration is None else data_files(config.calibration)
 
     def run(
         self, context: StageContext, inputs: Mapping[str, Artifact], config: QuantizeConfig
     ) -> StageResult:
         """Calibrates, places Q/DQ pairs and writes ``model.qdq.onnx``.
 
+        A graph that is quantized already is kept as it is.
+
         Raises:
             InputError: If the calibration data is empty, damaged or does not fit the model.
-            ConfigError: If the overrides contradict each other or match nothing.
+            ConfigError: If the overrides contradict each other or match nothing, or data is
+                needed and none is named.
         """
         from edgekit.graph.io import load_onnx, read_metadata, save_onnx, signature_of
-        from edgekit.quantization.ptq import PtqOptions, quantize_ptq
+        from edgekit.quantization.ptq import quantize_ptq
 
-        source, options = inputs["model"], config.options
-        model = load_onnx(source.path)
+        model = load_onnx(inputs["model"].path)
         signature, metadata = signature_of(model), read_metadata(model)
+        data = _data(model, config, metadata)
+        metric = _metric(data, config, metadata)
         result = quantize_ptq(
             model,
-            calibration_feeds(config, signature, metadata),
-            options.quant_scheme(),
-            PtqOptions(
-                method=options.method,
-                equalize=options.equalize,
-                bias_correction=options.bias_correction,
-                adaround=options.adaround,
-                seed=context.seed,
-            ),
+            _calibration_feeds(data, config),
+            config.options.quant_scheme(config.scheme),
+            ptq_options(config.options, context.seed),
             context.progress,
+            metric=metric,
         )
         path = context.workdir / "model.qdq.onnx"
         save_onnx(result.model, path)
-        float_nodes = dict(result.placement.float_reasons)
-        summary = QuantizationSummary(
-            scheme=options.scheme,
-            trials=tuple(trial.model_dump(mode="json") for trial in result.table),
-            float_nodes=float_nodes,
-            samples=options.samples,
-        )
+        summary = _summary(config, data, metric, result)
         summary_path = context.workdir / "quantization.json"
-        summary_path.write_text(json.dumps(summary.model_dump(mode="json")), encoding="utf-8")
-        reasons = [
-            Note(level="warning", where=node, text=f"stays in float32: {why}")
-            for node, why in list(float_nodes.items())[:_SHOWN_FLOAT_REASONS]
-        ]
+        summary_path.write_text(summary.model_dump_json(), encoding="utf-8")
         return StageResult(
             artifacts={
                 "model": Artifact.of(
@@ -121,43 +108,126 @@ class QuantizeStage:
                     path,
                     signature=signature,
                     metadata=metadata,
-                    precision=options.scheme,
+                    precision=config.scheme,
                 ),
                 "summary": Artifact.of(ArtifactKind.METRICS, summary_path),
             },
             metrics={"quantization": summary.model_dump(mode="json")},
-            notes=(*result.notes, *reasons),
+            notes=(*_notes(config, data, metric), *result.notes),
         )
 
 
-def calibration_feeds(
-    config: QuantizeConfig, signature: ModelSignature, metadata: ModelMetadata
+def ptq_options(options: QuantizeOptions, seed: int) -> PtqOptions:
+    """The options of the algorithm; a drop in points becomes a share."""
+    from edgekit.quantization.ptq_types import PtqOptions
+
+    shared = {name: getattr(options, name) for name in _SHARED}
+    max_drop = None if options.max_drop is None else options.max_drop / _PERCENT
+    return PtqOptions(**shared, max_drop=max_drop, seed=seed)
+
+
+_SHARED = (
+    "method", "percentile", "equalize", "bias_correction", "adaround", "sensitivity", "fallback",
+)  # fmt: skip
+
+
+def calibration_positions(total: int, samples: int) -> tuple[list[int], list[int]]:
+    """Positions to calibrate with, spread evenly over a set, and all the others."""
+    chosen = spread(total, samples)
+    others = np.setdiff1d(np.arange(total), chosen)
+    return chosen.tolist(), others.tolist()
+
+
+def _data(model: ir.Model, config: QuantizeConfig, metadata: ModelMetadata) -> ModelInputs | None:
+    """The calibration set; None where none is named and none is needed."""
+    from edgekit.graph.io import signature_of
+    from edgekit.graph.quantized import is_quantized
+
+    if config.calibration is not None and not is_quantized(model):
+        return open_inputs(config.calibration, signature_of(model), metadata.preprocessing)
+    activations = SCHEMES[config.scheme].activations if config.scheme in SCHEMES else None
+    if activations is not None and not is_quantized(model):
+        raise ConfigError(_NEEDS_DATA.format(scheme=config.scheme))
+    return None
+
+
+def _calibration_feeds(
+    data: ModelInputs | None, config: QuantizeConfig
 ) -> Callable[[], Iterator[Feeds]]:
-    """Starts passes over the calibration data, the same batches each time.
+    """Starts passes over the calibration samples, the same batches each time.
 
     Raises:
-        UnsupportedError: If the model has several inputs, which no data set here can feed.
-        InputError: If the data set is missing, damaged or empty.
+        InputError: If there are none.
     """
-    if len(signature.inputs) != 1:
-        raise UnsupportedError(
-            f"The model has {len(signature.inputs)} inputs; calibration data for more than one "
-            "input cannot be read yet. Quantize a model with one input."
-        )
-    (spec,) = signature.inputs
-    data = config.calibration
-    limit = min(config.options.samples, data.limit or config.options.samples)
-    dataset = open_dataset(data.model_copy(update={"limit": limit}))
-    if len(dataset) == 0:
-        raise InputError(f"The calibration set {dataset.name!r} is empty.")
-    fixed = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else None
-    batch = config.options.batch if fixed is None else fixed
-    preprocessing = None if dataset.fed_raw else metadata.preprocessing
+    if data is None:
+        return lambda: iter(())
+    if len(data) == 0:
+        raise InputError(f"The calibration set {data.name!r} is empty.")
+    chosen, _ = calibration_positions(len(data), config.options.samples)
 
     def start() -> Iterator[Feeds]:
-        for item in dataset.batches(preprocessing, spec, batch):
-            yield {spec.name: item.inputs}
+        for batch in data.batches(config.options.batch, chosen):
+            yield batch.feeds
 
-    if batch < 1:
-        raise InternalError(f"input {spec.name!r} has a batch of {batch}")
     return start
+
+
+def _metric(
+    data: ModelInputs | None, config: QuantizeConfig, metadata: ModelMetadata
+) -> GraphAccuracy | None:
+    """Accuracy on labelled samples that are not calibrated with; None where there are none.
+
+    Raises:
+        ConfigError: If a loss of accuracy is limited, but none can be measured.
+    """
+    from edgekit.measure.graph_accuracy import GraphAccuracy
+
+    options = config.options
+    others: list[int] = []
+    if data is not None and data.classes and options.accuracy_samples:
+        _, free = calibration_positions(len(data), options.samples)
+        others = [free[index] for index in spread(len(free), options.accuracy_samples)]
+    if data is not None and others:
+        return GraphAccuracy(data, others, metadata.labels)
+    if options.max_drop is not None:
+        why = "none is named"
+        if data is not None:
+            why = f"{data.name!r} has no labels" if not data.classes else "no samples are left"
+        raise ConfigError(
+            f"max_drop limits the loss of accuracy, which is measured on labelled samples of the "
+            f"calibration set that are not calibrated with, but {why}. Name a labelled set with "
+            "more samples (--calibrate), or leave max_drop out"
+        )
+    return None
+
+
+def _summary(
+    config: QuantizeConfig,
+    data: ModelInputs | None,
+    metric: GraphAccuracy | None,
+    result: PtqResult,
+) -> QuantizationSummary:
+    mixed = result.mixed_precision
+    return QuantizationSummary(
+        scheme=config.scheme,
+        dataset="" if data is None else data.name,
+        samples=0 if data is None else min(config.options.samples, len(data)),
+        accuracy_samples=0 if metric is None else metric.samples,
+        float_accuracy=result.float_metric,
+        trials=tuple(QuantizationTrial(**item.model_dump()) for item in result.table),
+        sensitivity=tuple(LayerEffect(**item.model_dump()) for item in result.sensitivity),
+        fallback=config.options.fallback,
+        fallback_layers=() if mixed is None else mixed.layers,
+        float_nodes=dict(result.placement.float_reasons),
+    )
+
+
+def _notes(
+    config: QuantizeConfig, data: ModelInputs | None, metric: GraphAccuracy | None
+) -> list[Note]:
+    """Why accuracy did not decide, where it could have been asked for."""
+    if data is None or metric is not None or not config.options.accuracy_samples:
+        return []
+    why = "has no labels" if not data.classes else "has no samples besides those calibrated with"
+    text = f"Calibration set {data.name} {why}; the signal-to-noise ratio decided"
+    return [Note(text=text)]

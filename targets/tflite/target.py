@@ -249,6 +249,11 @@ def _check_config(config: LowerConfig) -> None:
             f"Target {INFO.name!r} has no engine {config.engine!r}; "
             f"it has {', '.join(INFO.engines)}."
         )
+    if config.io != "float32" and config.precision != "int8":
+        raise ConfigError(
+            f"{config.io} inputs and outputs belong to precision int8, whose activations are "
+            f"8-bit integers; an artifact in {config.precision} takes float32."
+        )
 
 
 def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
@@ -264,4 +269,5 @@ def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     from edgekit.targets.tflite.lowering import LoweringOptions, lower_graph
 
     half = config.precision == "float16"
-    return lower_graph(model, LoweringOptions(weights_dtype="float16" if half else "float32"))
+    options = LoweringOptions(weights_dtype="float16" if half else "float32", io=config.io)
+    return lower_graph(model, options)

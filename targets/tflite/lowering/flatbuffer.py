@@ -24,6 +24,10 @@ type Dim = int | str
 _PLACEHOLDER_CODE_LIMIT = 127
 """Builtin codes above this do not fit the schema's first, one-byte field."""
 
+_BUILTIN_NAMES = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
+}
+
 TENSOR_TYPES: Mapping[str, int] = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
@@ -52,6 +56,29 @@ class Operator:
     version: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenOperator:
+    """An operator that was written.
+
+    Attributes:
+        name: Builtin name.
+        record: Its record, whose inputs and outputs may be changed.
+    """
+
+    name: str
+    record: Any
+
+    @property
+    def inputs(self) -> list[int]:
+        """Tensors it reads."""
+        return list(self.record.inputs)
+
+    @property
+    def outputs(self) -> list[int]:
+        """Tensors it writes."""
+        return list(self.record.outputs)
+
+
 @dataclass(slots=True)
 class FlatbufferModel:
     """A TFLite model with one subgraph, under construction.
@@ -69,6 +96,7 @@ class FlatbufferModel:
     _buffers: list[bytes] = field(default_factory=lambda: [b""])
     _buffer_of: dict[bytes, int] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
+    _dropped: set[int] = field(default_factory=set)
 
     def add_tensor(
         self,
@@ -147,8 +175,35 @@ class FlatbufferModel:
                 record.builtinOptions2 = options
         self._operators.append(record)
 
+    def retype(self, tensor: int, tensor_type: TensorType) -> None:
+        """Gives an activation another element type."""
+        record = self._tensors[tensor]
+        record.type = TENSOR_TYPES[tensor_type.dtype]
+        record.quantization = None
+        if tensor_type.quantization is not None:
+            record.quantization = _quantization(tensor_type.quantization)
+        self._types[tensor] = tensor_type
+
+    def readers(self, tensor: int) -> list[WrittenOperator]:
+        """Operators that read a tensor, in order."""
+        return [op for op in self._written() if tensor in op.inputs]
+
+    def writer(self, tensor: int) -> WrittenOperator | None:
+        """The operator that writes a tensor; None for inputs and constants."""
+        return next((op for op in self._written() if tensor in op.outputs), None)
+
+    def remove_operator(self, operator: WrittenOperator) -> None:
+        """Takes an operator out; others must not read its outputs any more."""
+        self._operators.remove(operator.record)
+
+    def _written(self) -> list[WrittenOperator]:
+        names = {place: code for (code, _), place in self._codes.items()}
+        return [
+            WrittenOperator(_BUILTIN_NAMES[names[op.opcodeIndex]], op) for op in self._operators
+        ]
+
     def build(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
-        """Serialises the model.
+        """Serialises the model; nothing can be added afterwards.
 
         Args:
             inputs: Tensor index by signature name, in order.
@@ -162,17 +217,34 @@ class FlatbufferModel:
         model.description = self.description
         model.operatorCodes = [_operator_code(code, ver) for code, ver in self._codes]
         model.buffers = [_buffer(data) for data in self._buffers]
-        model.subgraphs = [self._subgraph(inputs, outputs)]
-        model.signatureDefs = [_signature(inputs, outputs)]
+        subgraph = self._subgraph(inputs, outputs)
+        model.subgraphs = [subgraph]
+        model.signatureDefs = [
+            _signature(
+                dict(zip(inputs, subgraph.inputs, strict=True)),
+                dict(zip(outputs, subgraph.outputs, strict=True)),
+            )
+        ]
         return pack_model(model)
 
+    def drop_tensor(self, tensor: int) -> None:
+        """Leaves a tensor that nothing reads or writes any more out of the file."""
+        self._names.discard(self._tensors[tensor].name)
+        self._tensors[tensor].name = ""
+        self._dropped.add(tensor)
+
     def _subgraph(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Any:
+        kept = [index for index in range(len(self._tensors)) if index not in self._dropped]
+        place = {index: position for position, index in enumerate(kept)} | {-1: -1}
         graph = schema.SubGraphT()
         graph.name = "main"
-        graph.tensors = self._tensors
+        graph.tensors = [self._tensors[index] for index in kept]
+        for operator in self._operators:
+            operator.inputs = [place[index] for index in operator.inputs]
+            operator.outputs = [place[index] for index in operator.outputs]
         graph.operators = self._operators
-        graph.inputs = list(inputs.values())
-        graph.outputs = list(outputs.values())
+        graph.inputs = [place[index] for index in inputs.values()]
+        graph.outputs = [place[index] for index in outputs.values()]
         return graph
 
     def _unique(self, name: str) -> str:

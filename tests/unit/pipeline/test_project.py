@@ -134,7 +134,7 @@ def test_data_beside_the_file_wins_over_the_data_root(
         (('"train"]', '"train", "train"]'), "stages: a stage stands twice"),
         (
             ('"float16"]', '"float8"]'),
-            r"tflite\.precision\.1: input should be 'float32', 'float16' or",
+            r"tflite\.precision\.1: input should be 'float32', 'float16', 'int8', ",
         ),
         (('"float16"]', '"float32"]'), r"tflite\.precision: a precision stands twice"),
         (('["float32", "float16"]', "[]"), r"tflite\.precision: "),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,20 @@ import onnx_ir as ir
 from edgekit.graph.reference import ReferenceSession
 from edgekit.graph.values import Array, constant_array
 from tests.unit.quantization.graph_builder import GraphBuilder
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A metric that a function gives."""
+
+    measure: Callable[[ir.Model], float]
+    standard_error: float = 0.0
+
+    def __call__(self, model: ir.Model) -> float:
+        return self.measure(model)
+
+    def noise(self, value: float) -> float:
+        return self.standard_error
 
 
 def residual_net(seed: int = 0) -> ir.Model:

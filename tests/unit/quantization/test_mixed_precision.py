@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import onnx_ir as ir
 import pytest
 
 from edgekit.core.quant import named_scheme
@@ -9,7 +10,7 @@ from edgekit.quantization.mixed_precision import search_mixed_precision, with_fa
 from edgekit.quantization.place import place
 from edgekit.quantization.sensitivity import LayerSensitivity, analyse_sensitivity
 from tests.unit.quantization.graph_builder import GraphBuilder
-from tests.unit.quantization.graphs import batches, residual_net
+from tests.unit.quantization.graphs import Scored, batches, residual_net
 
 ORDER = [LayerSensitivity(layer=name, op_type="Conv", sqnr_db=10.0) for name in "abcde"]
 
@@ -25,9 +26,9 @@ def test_search_adds_the_worst_layers_and_takes_back_what_is_not_needed() -> Non
     assert found.met
     assert found.layers == ("a", "c")
     assert [trial.layers for trial in found.trials] == [
-        (), ("a",), ("a", "b"), ("a", "b", "c"), ("a", "c"), ("c",),
+        (), ("a",), ("a", "b"), ("a", "b", "c", "d"), ("a", "b", "c"), ("a", "c"), ("c",),
     ]  # fmt: skip
-    assert [trial.met for trial in found.trials] == [False, False, False, True, True, False]
+    assert [trial.met for trial in found.trials] == [False, False, False, True, True, True, False]
 
 
 def test_nothing_is_left_where_nothing_is_lost() -> None:
@@ -39,6 +40,7 @@ def test_accuracy_that_cannot_be_reached() -> None:
     found = search_mixed_precision(ORDER, lambda layers: 0.5, 0.95)
     assert not found.met
     assert found.layers == ("a", "b", "c", "d", "e")
+    assert [len(trial.layers) for trial in found.trials] == [0, 1, 2, 4, 5]
 
 
 def test_fallback_names_layers_literally() -> None:
@@ -87,12 +89,12 @@ def test_sensitivity_by_accuracy_where_it_is_measured() -> None:
     placement = place(model, scheme)
     calibration = calibrate(model, placement, batches())
 
-    def metric(quantized: object) -> float:
-        names = {node.name for node in quantized.graph}  # type: ignore[attr-defined]
+    def metric(quantized: ir.Model) -> float:
+        names = {node.name for node in quantized.graph}
         return 0.1 if "relu3/quantize" in names else 0.9
 
     found = analyse_sensitivity(
-        model, scheme, placement, calibration, "minmax", batches, metric=metric
+        model, scheme, placement, calibration, "minmax", batches, metric=Scored(metric)
     )
     # The value relu3 is written by add and read by pool.
     assert {item.layer for item in found[:2]} == {"add", "pool"}

@@ -15,7 +15,7 @@ from edgekit.errors import ConfigError, InputError
 from edgekit.graph.values import Array
 from edgekit.quantization.ptq import PtqOptions, PtqResult, quantize_ptq
 from tests.unit.quantization.graph_builder import GraphBuilder
-from tests.unit.quantization.graphs import batches, residual_net, run
+from tests.unit.quantization.graphs import Scored, batches, residual_net, run
 
 INT8 = named_scheme("int8")
 
@@ -63,7 +63,7 @@ def test_data_is_held_out_only_to_choose() -> None:
         calls.append(model)
         return 1.0 if len(calls) == 1 else 0.0
 
-    auto = quantize_ptq(residual_net(), _feeds, INT8, metric=first_is_best)
+    auto = quantize_ptq(residual_net(), _feeds, INT8, metric=Scored(first_is_best))
     assert _chosen(auto) == "minmax"
     # Batches 3 and 7 did not fit when there was a choice to make.
     assert auto.parameters.groups == minmax_of([0, 1, 2, 4, 5, 6]).parameters.groups
@@ -77,9 +77,23 @@ def test_metric_decides_where_it_is_given() -> None:
         calls.append(model)
         return 1.0 if len(calls) == 3 else 0.5
 
-    result = quantize_ptq(residual_net(), _feeds, INT8, metric=metric)
+    result = quantize_ptq(residual_net(), _feeds, INT8, metric=Scored(metric))
     assert _chosen(result) == "percentile"
     assert result.model is calls[2]
+
+
+def test_accuracies_within_the_noise_are_equal() -> None:
+    """The lucky third candidate does not win against the one with the least noise."""
+    calls: list[ir.Model] = []
+
+    def metric(model: ir.Model) -> float:
+        calls.append(model)
+        return 0.91 if len(calls) == 3 else 0.9
+
+    result = quantize_ptq(residual_net(), _feeds, INT8, metric=Scored(metric, 0.02))
+    best = max(result.table, key=lambda row: row.sqnr_db or 0.0)
+    assert best.chosen
+    assert best.metric == 0.9
 
 
 def test_refinements_are_tried_on_the_best_and_kept_only_if_better() -> None:
@@ -114,7 +128,7 @@ def test_max_drop_leaves_only_the_layer_that_costs_accuracy(fallback: str) -> No
     options = PtqOptions.model_validate(
         {"method": "minmax", "max_drop": 0.05, "fallback": fallback}
     )
-    result = quantize_ptq(residual_net(), _feeds, INT8, options, metric=metric)
+    result = quantize_ptq(residual_net(), _feeds, INT8, options, metric=Scored(metric))
     assert result.float_metric == 0.9
     assert result.mixed_precision is not None
     assert result.mixed_precision.met
@@ -138,7 +152,7 @@ def _reads_eight_bits(model: ir.Model, name: str) -> bool:
 
 def test_max_drop_that_holds_changes_nothing() -> None:
     options = PtqOptions(method="minmax", max_drop=0.1)
-    result = quantize_ptq(residual_net(), _feeds, INT8, options, metric=lambda model: 0.8)
+    result = quantize_ptq(residual_net(), _feeds, INT8, options, metric=Scored(lambda model: 0.8))
     assert result.mixed_precision is None
     assert result.float_metric == 0.8
 
