@@ -14,8 +14,9 @@ INFO = TargetInfo(
     extra="tflite",
     artifact_kind=ArtifactKind.TFLITE,
     suffix=".tflite",
-    precisions=("float32", "float16", "int8"),
+    precisions=("float32", "float16", "int8", "int16x8"),
     io_types=("float32", "int8", "uint8"),
     engines=("edgekit", "onnx2tf"),
+    version=2,
     tools=("ai-edge-litert", "onnx2tf"),
 )

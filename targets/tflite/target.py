@@ -13,6 +13,7 @@ from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.target import (
+    QUANTIZED,
     BenchConfig,
     Capabilities,
     Inspection,
@@ -258,10 +259,10 @@ def _check_config(config: LowerConfig) -> None:
 
 def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     if config.engine == "onnx2tf":
-        if config.precision == "int8":
+        if config.precision in QUANTIZED:
             raise ConfigError(
                 "Engine 'onnx2tf' loses the scales of a QDQ graph (its int8 files compute in "
-                "float); lower int8 with --engine edgekit."
+                f"float); lower {config.precision} with --engine edgekit."
             )
         from edgekit.targets.tflite.engines.onnx2tf import lower_with_onnx2tf
 

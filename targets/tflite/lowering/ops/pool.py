@@ -66,13 +66,16 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     value = required_input(node, 0)
     window, output_size = _window(context, node)
     input_size = spatial_size(context, value)
-    tensor = context.tensor(value, NHWC)
     counted = bool(int_attribute(node, "count_include_pad", 0))
     declared = _declared_padding(node, window)
     if counted and declared != window:
         raise Refusal("count_include_pad with a window beyond the declared pads", "ceil_mode=0")
     activation, result = context.fused_activation(node)
     same = is_same_padding(window, input_size, output_size)
+    if window.padded and not (same or counted):
+        # Its integers would be rounded twice, up to two steps off at the border.
+        context.compute_in_float()
+    tensor = context.tensor(value, NHWC)
     if not window.padded or (same and not counted):
         padding = schema.Padding.SAME if window.padded else schema.Padding.VALID
         operator = pool_operator("AVERAGE_POOL_2D", window, padding, activation)
@@ -83,8 +86,6 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
         operator = pool_operator("AVERAGE_POOL_2D", window, schema.Padding.VALID, activation)
         context.result(result, operator, [tensor], NHWC, context.type_of(value))
         return
-    if context.integer:
-        raise Refusal("uncounted padding that SAME does not give, quantized", "even padding")
     operator = pool_operator("AVERAGE_POOL_2D", window, schema.Padding.VALID, 0)
     batch, channels, *_ = image_shape(context, value)
     pooled = context.step(

@@ -12,6 +12,9 @@ from tests.targets.tflite.lowering.single_op import (
     build,
     ints,
     operator_counts,
+    random_inputs,
+    run_litert,
+    run_onnxruntime,
     scalar,
 )
 from tests.targets.tflite.lowering.test_quantized import Quantized, check_quantized, qdq
@@ -151,6 +154,20 @@ PADDING = [
 @pytest.mark.parametrize("case", [*FUNCTIONS, *CLAMPS, *REDUCTIONS, *EXTREMES, *PADDING], ids=str)
 def test_integers_agree_with_the_simulation_within_one_step(case: Quantized) -> None:
     check_quantized(case)
+
+
+def test_an_average_that_would_be_rounded_twice_computes_in_float() -> None:
+    body = "v = AveragePool <kernel_shape = [3,3], strides = [2,2], pads = [1,1,1,1]> (x)"
+    case = Quantized("average", body, {"x": (1, 3, 8, 8)}, output=None)
+    graph = qdq(case)
+    model = build(graph)
+    lowered = lower_graph(ir.from_proto(model), LoweringOptions())
+    counts = operator_counts(lowered.data)
+    assert (counts["DEQUANTIZE"], counts["AVERAGE_POOL_2D"], counts["QUANTIZE"]) == (2, 1, 2)
+    feeds = random_inputs(graph)
+    expected = run_onnxruntime(model, feeds)["y"]
+    actual = run_litert(lowered.data, lowered.signature, feeds, delegate=True)["y"]
+    assert np.abs(actual - expected).max() <= case.result[0] * 1.001
 
 
 def test_a_power_of_another_value_computes_in_float() -> None:
