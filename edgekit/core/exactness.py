@@ -27,8 +27,8 @@ ACCEPTED_LSB = {8: 1, 16: 8}
 """Steps by which an operator may differ, by bits of its output.
 
 Kernels multiply by fixed-point numbers, so that an 8-bit operator may round one step otherwise.
-16-bit kernels of functions interpolate in tables (LOGISTIC is up to 6 steps off), and 8 of their
-steps are 1/32 of an 8-bit one.
+16-bit kernels of functions interpolate in tables (EXP is up to 5 steps off), and 8 of their steps
+are 1/32 of an 8-bit one.
 """
 
 

@@ -7,6 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.layout import stored_shape
 from edgekit.targets.tflite.lowering.node_view import (
     int_attribute,
     normalized_axis,
@@ -14,11 +15,16 @@ from edgekit.targets.tflite.lowering.node_view import (
 )
 from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
 from edgekit.targets.tflite.lowering.registry import lowers
+from edgekit.targets.tflite.lowering.wide_softmax import (
+    FIXED,
+    kernel_is_precise,
+    write_softmax,
+)
 
 _FIXED_OUTPUT = {
     ("Softmax", "int8"): TensorType("int8", Quantization((1 / 256,), (-128,))),
     ("LogSoftmax", "int8"): TensorType("int8", Quantization((16 / 256,), (127,))),
-    ("Softmax", "int16"): TensorType("int16", Quantization((1 / 32768,), (0,))),
+    ("Softmax", "int16"): FIXED,
 }
 """Output parameters that the integer kernels demand (LiteRT quantization spec)."""
 
@@ -37,5 +43,14 @@ def lower_softmax(context: LoweringContext, node: ir.Node) -> None:
         context.non_negative.add(result)
     else:
         operator = Operator("LOG_SOFTMAX", schema.LogSoftmaxOptionsT())
-    fixed = _FIXED_OUTPUT.get((node.op_type, context.type_of(value).dtype))
-    context.result(result, operator, [context.tensor(value, axes)], axes, fixed)
+    source = context.type_of(value)
+    fixed = _FIXED_OUTPUT.get((node.op_type, source.dtype))
+    tensor, stored = context.tensor(value, axes), stored_shape(context.shape(value), axes)
+    if source.dtype == "int16" and not kernel_is_precise(source, stored[-1]):
+        context.notes.append(
+            f"{node.name}: 16-bit SOFTMAX is imprecise over a range above 10 and is written as a "
+            "table with int32 sums and quotients"
+        )
+        context.bind(result, write_softmax(context, tensor, stored, str(result.name)), axes)
+        return
+    context.result(result, operator, [tensor], axes, fixed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
@@ -52,6 +54,9 @@ _FIXED_OUTPUT = {
     "Tanh": (TensorType("int8", Quantization((1 / 128,), (0,))), _FIXED_16),
 }
 """Output parameters that the integer kernels demand (LiteRT quantization spec)."""
+_NEARLY = 1.1e-3
+_OTHER_FORMULAS = {"Sigmoid": (-12,), "Tanh": (-12, -11)}
+"""Binary logarithm of scales for which a 16-bit kernel has formulas of its own."""
 
 
 @lowers(*_OPERATORS, accepts="float32 or quantized", integer=True, int16=True)
@@ -65,18 +70,30 @@ def lower_unary(context: LoweringContext, node: ir.Node) -> None:
     if node.op_type in _NON_NEGATIVE and not (wide and node.op_type in _INTERPOLATING):
         context.non_negative.add(result)
     operator = _OPERATORS[node.op_type]
-    if context.integer and not _has_kernel(node, context.type_of(result)):
+    kinds = context.type_of(value), context.type_of(result)
+    if context.integer and not _has_kernel(node, *kinds):
         interpolating = operator if node.op_type in _INTERPOLATING else None
         lower_function(context, node, _FUNCTIONS[node.op_type], interpolating)
         return
     context.result(result, operator, [context.tensor(value)], context.axes(value))
 
 
-def _has_kernel(node: ir.Node, made: TensorType) -> bool:
+def _has_kernel(node: ir.Node, read: TensorType, made: TensorType) -> bool:
     """Whether an integer kernel gives the result with these parameters."""
     if node.op_type in _FIXED_OUTPUT:
-        return made in _FIXED_OUTPUT[node.op_type]
+        return made in _FIXED_OUTPUT[node.op_type] and not _is_rounded_scale(node, read)
     return node.op_type in _INTEGER_KERNELS[made.dtype]
+
+
+def _is_rounded_scale(node: ir.Node, read: TensorType) -> bool:
+    """Whether the 16-bit kernel takes the scale for a power of two that it only is nearly.
+
+    There it computes by other formulas, and is 6 to 20 steps off instead of 1 to 3.
+    """
+    assert read.quantization is not None
+    exponent = math.log2(read.quantization.scales[0])
+    near = abs(exponent - round(exponent)) < _NEARLY
+    return read.dtype == "int16" and near and round(exponent) in _OTHER_FORMULAS[node.op_type]
 
 
 @lowers("Neg", accepts="float32 or quantized", integer=True, int16=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -15,6 +16,7 @@ from tests.targets.tflite.lowering.single_op import (
     ints,
     operator_counts,
     run_litert,
+    run_onnxruntime,
     scalar,
 )
 from tests.targets.tflite.lowering.test_quantized import Quantized, check_quantized, qdq
@@ -117,9 +119,13 @@ FUNCTIONS = [
                    "k_scale": scalar(1 / 32767)},
     ),
     wide("abs", "v = Abs(x)", IMAGE, 3, {"ABS": 1}),
-    wide("sigmoid", "v = Sigmoid(x)", IMAGE, 32767 / 32768, {"LOGISTIC": 1}, lsb=6),
-    wide("tanh", "v = Tanh(x)", IMAGE, 32767 / 32768, {"TANH": 1}, lsb=4),
-    wide("softmax", "v = Softmax(x)", {"x": (2, 10)}, 32767 / 32768, {"SOFTMAX": 1}, lsb=6),
+    wide("sigmoid", "v = Sigmoid(x)", IMAGE, 32767 / 32768, {"LOGISTIC": 1}),
+    wide("tanh", "v = Tanh(x)", IMAGE, 32767 / 32768, {"TANH": 1}, lsb=3),
+    replace(wide("sigmoid_of_1_over_4096", "v = Sigmoid(x)", IMAGE, 32767 / 32768, TABLE),
+            source=(1 / 4096, 0)),
+    replace(wide("tanh_of_nearly_1_over_2048", "v = Tanh(x)", IMAGE, 32767 / 32768, TABLE),
+            source=(1.0006 / 2048, 0)),
+    wide("softmax", "v = Softmax(x)", {"x": (2, 10)}, 32767 / 32768, {"SOFTMAX": 1}, lsb=3),
     wide("exp", "v = Exp(x)", IMAGE, 20.09, {"EXP": 1}, lsb=4),
     wide("exp_beyond_the_range", "v = Exp(x)", IMAGE, 15, TABLE),
     wide("gelu", "v = Gelu(x)", IMAGE, 3, {"GELU": 1}, lsb=4),
@@ -215,3 +221,20 @@ def test_a_quotient_by_zero_is_that_by_the_smallest_step() -> None:
     }
     made = run_litert(lowered.data, lowered.signature, feeds, delegate=True)["y"]
     np.testing.assert_allclose(made, [100, -100, -2, 0], atol=1e-2)
+
+
+@pytest.mark.parametrize("count", [4, 197, 1000])
+@pytest.mark.parametrize("span", [12.0, 40.0])
+def test_softmax_of_a_wide_range_counts_small_values_right(count: int, span: float) -> None:
+    case = wide("softmax", "v = Softmax(x)", {"x": (1, 3, 5, count)}, 32767 / 32768, {})
+    graph = qdq(replace(case, source=(span / 65535, 0)))
+    model = build(graph)
+    lowered = lower_graph(ir.from_proto(model), LoweringOptions())
+    assert operator_counts(lowered.data)["SOFTMAX"] == 0
+    assert "written as a table with int32 sums" in lowered.notes[0]
+    random = np.random.default_rng(0)
+    logits = np.clip(random.standard_normal((1, 3, 5, count)) * span / 8, -span / 2, span / 2)
+    feeds = {"x_raw": logits.astype(np.float32)}
+    expected = run_onnxruntime(model, feeds)["y"]
+    actual = run_litert(lowered.data, lowered.signature, feeds, delegate=True)["y"]
+    assert np.abs(np.rint((actual - expected) * 32768)).max() <= 6
