@@ -27,6 +27,7 @@ UNIT_RANGE = TensorType("int8", Quantization((float(np.float32(1 / 255)),), (-12
 """Parameters with which an int8 tensor spans exactly 0..1."""
 _INT16_MAX = 32767
 """With its reciprocal as scale, an int16 tensor ends exactly at 1."""
+_COARSE_ENOUGH = 0.8 / 255
 _SIXTH = 1.0 / 6.0
 _MATRIX = 2
 _IMAGE = 4
@@ -65,7 +66,8 @@ def lower_hard_sigmoid(context: LoweringContext, node: ir.Node) -> None:
     alpha, beta = float_attribute(node, "alpha", 0.2), float_attribute(node, "beta", 0.5)
     axes, tensor = context.axes(value), context.tensor(value)
     if context.integer:
-        gate = _gate(context, value, (alpha, beta), str(result.name))
+        finer = _is_finer(context.type_of(result))
+        gate = None if finer else _gate(context, value, (alpha, beta), str(result.name))
         if gate is None:
             lower_function(context, node, lambda x: np.clip(alpha * x + beta, 0.0, 1.0))
         else:
@@ -84,6 +86,12 @@ def lower_hard_sigmoid(context: LoweringContext, node: ir.Node) -> None:
     tensor = context.step(Operator("ADD", options), operands, stored, FLOAT32, name)
     sixth = context.scalar(_SIXTH, f"{node.name}/sixth")
     context.result(result, Operator("MUL", schema.MulOptionsT()), [tensor, sixth], axes)
+
+
+def _is_finer(kind: TensorType) -> bool:
+    """Whether 8-bit steps are so small that one of 1/255 spans more than one of them."""
+    assert kind.quantization is not None
+    return kind.dtype == "int8" and kind.quantization.scales[0] < _COARSE_ENOUGH
 
 
 def _gate(

@@ -62,6 +62,10 @@ FUNCTIONS = [
         ops=TABLE,
     ),
     Quantized(
+        "hard_sigmoid_with_a_finer_scale", "v = HardSigmoid(x)", IMAGE, output=(0.3 / 255, -128),
+        ops=TABLE,
+    ),
+    Quantized(
         "hard_sigmoid_with_another_scale", "v = HardSigmoid(x)", IMAGE, output=(0.9 / 255, -128),
         ops={"DEPTHWISE_CONV_2D": 1, "QUANTIZE": 1},
     ),
