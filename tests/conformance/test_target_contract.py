@@ -26,6 +26,7 @@ from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.quant import SCHEMES
 from edgekit.core.target import (
+    QUANTIZED,
     BenchConfig,
     Inspection,
     LowerConfig,
@@ -50,7 +51,7 @@ PRECISIONS = [
     for name in NAMES
     for precision in import_module(f"edgekit.targets.{name}").INFO.precisions
 ]
-TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 0.1}
+TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 0.1, "int16x8": 1e-3}
 """Largest difference from the reference, as a share of the output's range.
 
 Of a small random network the four scores span some 40 integers, so one step is 2.5 %.
@@ -117,14 +118,14 @@ def save(model: ir.Model, folder: Path) -> Artifact:
 
 
 def source_for(precision: Precision, folder: Path, batch: int | str = 1) -> Artifact:
-    """The graph that a precision is lowered from: the QDQ graph for int8."""
+    """The graph that a precision is lowered from: a QDQ graph where there are integers."""
     model = build(batch)
-    if precision != "int8":
+    if precision not in QUANTIZED:
         return save(model, folder)
     signature = signature_of(model)
     feeds = [random_feeds(signature, seed) for seed in range(4)]
     quantized = quantize_ptq(
-        model, lambda: iter(feeds), SCHEMES["int8"], PtqOptions(method="minmax")
+        model, lambda: iter(feeds), SCHEMES[precision], PtqOptions(method="minmax")
     )
     source = save(quantized.model, folder)
     return source.model_copy(update={"kind": ArtifactKind.QDQ_ONNX})
@@ -243,7 +244,7 @@ def test_the_artifact_computes_what_the_graph_computes(
     artifact = lower(target, source, precision, tmp_path / "lowered").artifact
     # ONNX Runtime's fused integer kernels round unlike the Q/DQ nodes.
     reference = ReferenceSession(
-        source.path, optimization="disabled" if precision == "int8" else "all"
+        source.path, optimization="disabled" if precision in QUANTIZED else "all"
     )
     session = load(target, artifact.path)
     for seed, count in ((0, 1), (1, 1 if batch == 1 else 3)):
