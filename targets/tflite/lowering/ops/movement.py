@@ -1,13 +1,11 @@
-"""Operators that only move, rename or repeat: Reshape and its kind, Transpose, Expand."""
+"""Operators that only move or rename axes: Reshape, Flatten, Squeeze, Unsqueeze, Transpose."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import (
     identity,
     plan_reshape,
@@ -15,12 +13,10 @@ from edgekit.targets.tflite.lowering.layout import (
     transposed,
 )
 from edgekit.targets.tflite.lowering.node_view import Refusal, ints_attribute, required_input
-from edgekit.targets.tflite.lowering.ops.binary import broadcast_operand
 from edgekit.targets.tflite.lowering.quantization import is_constant, readers
 from edgekit.targets.tflite.lowering.registry import lowers
 
 _MATRIX = 2
-_BROADCAST_VERSION = 2
 
 
 @lowers(
@@ -76,23 +72,6 @@ def lower_transpose(context: LoweringContext, node: ir.Node) -> None:
         context.non_negative.add(result)
     axes = context.axes(value)
     context.bind(result, context.tensor(value, axes), transposed(axes, permutation))
-
-
-@lowers("Expand", accepts="a static shape", integer=True, int16=True)
-def lower_expand(context: LoweringContext, node: ir.Node) -> None:
-    """Expand -> BROADCAST_TO."""
-    value, result = required_input(node, 0), node.outputs[0]
-    rank = context.rank(result)
-    axes = context.axes(value) if context.rank(value) == rank else identity(rank)
-    shape = stored_shape(context.shape(result), axes)
-    if any(isinstance(dim, str) for dim in shape):
-        raise Refusal("a dynamic shape", "static shapes")
-    if value in context.non_negative:
-        context.non_negative.add(result)
-    tensor = broadcast_operand(context, value, axes)
-    sizes = context.index_tensor(np.array(shape, np.int32), f"{node.name}/shape")
-    operator = Operator("BROADCAST_TO", schema.BroadcastToOptionsT(), _BROADCAST_VERSION)
-    context.result(result, operator, [tensor, sizes], axes, context.type_of(value))
 
 
 def _feeds_linear_only(

@@ -83,13 +83,6 @@ SHAPES = [
         ops={"CONV_2D": 1, "RESHAPE": 1},
     ),
     Case(
-        "expand_image",
-        "c = Conv(x, k)\ng = GlobalAveragePool(c)\ny = Expand(g, s)",
-        IMAGE,
-        {"k": (6, 4, 1, 1), "s": ints(2, 6, 3, 5)},
-    ),
-    Case("expand_to_more_axes", "y = Expand(x, s)", {"x": (4, 1)}, {"s": ints(2, 4, 3)}),
-    Case(
         "transpose_rank_3",
         "y = Transpose <perm = [2,0,1]> (x)",
         {"x": (2, 3, 4)},

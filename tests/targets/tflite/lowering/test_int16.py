@@ -189,8 +189,6 @@ MOVEMENT = [
     wide("split", "v, u = Split <axis = 1, num_outputs = 2> (x)", IMAGE, None, {"SPLIT": 1}),
     wide("unequal_split", "v, u = Split <axis = 1> (x, s)", IMAGE, None, {"SPLIT_V": 1},
          constants={"s": ints(1, 3)}),
-    wide("expand", "v = Expand(x, s)", {"x": (1, 4, 1, 1)}, None, {"BROADCAST_TO": 1},
-         constants={"s": ints(1, 4, 3, 5)}),
     wide("depth_to_space", "v = DepthToSpace <blocksize = 2> (x)", IMAGE, None,
          {"RESHAPE": 2, "TRANSPOSE": 1}),
     wide("depth_to_space_channel_first", 'v = DepthToSpace <blocksize = 2, mode = "CRD"> (x)',

@@ -146,10 +146,6 @@ EXTREMES = [
 ]  # fmt: skip
 PADDING = [
     Quantized(
-        "expand", "v = Expand(x, s)", {"x": (4, 1, 1)}, None, {"s": ints(2, 4, 3, 5)}, None,
-        {"BROADCAST_TO": 1},
-    ),
-    Quantized(
         "pad_with_a_number", "v = Pad(x, p, f)", IMAGE, None, {**PADS, "f": scalar(-1.3)}, None,
         {"PADV2": 1},
     ),
