@@ -16,6 +16,7 @@ type Axes = tuple[int, ...]
 type Dim = int | str
 
 NHWC: Axes = (0, 2, 3, 1)
+NLC: Axes = (0, 2, 1)
 
 _SYMBOLIC_FACTOR = 1_000_003
 """Stands for a symbolic dim in products: a prime that no real dim is a multiple of."""
