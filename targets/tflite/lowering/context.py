@@ -235,9 +235,9 @@ class LoweringContext:
         return tensor
 
     def flattened(self, value: ir.Value) -> int:
-        """Tensor of a flattened value whose features may lie in a permuted order."""
+        """Tensor ``[N, F]`` of a flattened value whose features may lie in a permuted order."""
         order = self.feature_order.pop(value, None)
-        tensor = self.tensor(value)
+        tensor = self.tensor(value, identity(self.rank(value)))
         if order is not None:
             self.feature_order[value] = order
         return tensor

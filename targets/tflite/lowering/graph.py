@@ -157,7 +157,8 @@ def _between_quantized_values(context: LoweringContext, node: ir.Node) -> bool:
     """
     operands = [value for value in node.inputs if value is not None]
     computed = [value for value in operands if context.constant(value) is None]
-    if not computed or computed[0] not in context.quantized.activations:
+    floats = [value for value in computed[1:] if value.dtype == ir.DataType.FLOAT]
+    if not computed or any(v not in context.quantized.activations for v in (computed[0], *floats)):
         return False
     if node.op_type in _WITH_QUANTIZED_CONSTANTS and any(
         value not in computed and value not in context.quantized.constants for value in operands

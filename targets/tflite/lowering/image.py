@@ -13,6 +13,7 @@ from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.padding import Window, is_same_padding
 from edgekit.targets.tflite.lowering.quantization import Parameter
 
+
 def image_shape(context: LoweringContext, value: ir.Value) -> tuple[Dim, int, int, int]:
     """Shape ``[N, C, H, W]`` of an image value; only N may be symbolic."""
     shape = context.shape(value)

@@ -264,8 +264,14 @@ LINES = [
         LINE,
         {"k": (6, 4, 3), "e": (6, 1, 3), "f": (6, 1), "l": (3, 12, 1)},
         ops={
-            "RESHAPE": 2, "CONV_2D": 2, "LOGISTIC": 1, "MUL": 2, "DEPTHWISE_CONV_2D": 1,
-            "ADD": 1, "MAX_POOL_2D": 1, "CONCATENATION": 1,
+            "RESHAPE": 2,
+            "CONV_2D": 2,
+            "LOGISTIC": 1,
+            "MUL": 2,
+            "DEPTHWISE_CONV_2D": 1,
+            "ADD": 1,
+            "MAX_POOL_2D": 1,
+            "CONCATENATION": 1,
         },
     ),
     Case(
