@@ -170,3 +170,13 @@ def test_outputs_without_images_keep_the_order_of_onnx() -> None:
     case = Case("plain", "y = Softmax <axis = 1> (x)", {"x": (1, 3, 4, 5)})
     lowered = lower_graph(ir.from_proto(build(case)), LoweringOptions())
     assert lowered.signature.output("y").stored_axes is None
+
+
+def test_a_used_mean_of_a_layer_norm_is_refused() -> None:
+    case = Case(
+        "mean", "y, m = LayerNormalization(x, s)", {"x": (2, 3)}, {"s": (3,)}, outputs=("y", "m")
+    )
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert "the outputs Mean or InvStdDev are used; accepted: the normalized output alone" in str(
+        refused
+    )
