@@ -58,6 +58,7 @@ class LoweringContext:
         weights_dtype: Type in which large float constants are stored.
         fused: Activation that an operator takes over, by node.
         biases: Addition of a constant that a MatMul takes over, by node.
+        reasons: Why preparation left a node as it is, by the node's name.
         quantized: What the Q/DQ nodes say about the values.
         integer: Whether the node being lowered computes on integers.
         as_images: Whether that node sees values ``[N, C, L]`` as images ``[N, C, 1, L]``.
@@ -72,6 +73,7 @@ class LoweringContext:
     weights_dtype: Literal["float32", "float16"] = "float32"
     fused: Mapping[ir.Node, FusedActivation] = field(default_factory=dict)
     biases: Mapping[ir.Node, ir.Node] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
     quantized: QuantizedValues = field(default_factory=QuantizedValues)
     integer: bool = False
     as_images: bool = False

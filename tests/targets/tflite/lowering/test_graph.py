@@ -180,3 +180,15 @@ def test_a_used_mean_of_a_layer_norm_is_refused() -> None:
     assert "the outputs Mean or InvStdDev are used; accepted: the normalized output alone" in str(
         refused
     )
+
+
+def test_a_recurrent_layer_that_is_not_unrolled_is_refused_with_the_reason() -> None:
+    case = Case(
+        "long", "y = LSTM <hidden_size = 2> (x, w, r)", {"x": (200, 1, 3)},
+        {"w": (1, 8, 3), "r": (1, 8, 2)},
+    )  # fmt: skip
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert (
+        "its sequence has 200 steps; at most 128 are unrolled; accepted: constant weights"
+        in str(refused)
+    )

@@ -12,6 +12,7 @@ from edgekit.targets.tflite.lowering.registry import LOWERINGS
 from tests.targets.tflite.lowering.dense_cases import ELEMENTWISE, LINEAR, REDUCTIONS, SHAPES
 from tests.targets.tflite.lowering.normalization_cases import NORMALIZATIONS
 from tests.targets.tflite.lowering.product_cases import PRODUCTS
+from tests.targets.tflite.lowering.recurrent_cases import RECURRENT
 from tests.targets.tflite.lowering.single_op import Case, build, check, operator_counts
 from tests.targets.tflite.lowering.spatial_cases import CONVOLUTIONS, LINES, POOLS, RESIZES
 
@@ -22,6 +23,7 @@ CASES = [
     *LINEAR,
     *PRODUCTS,
     *NORMALIZATIONS,
+    *RECURRENT,
     *SHAPES,
     *ELEMENTWISE,
     *REDUCTIONS,
@@ -40,7 +42,7 @@ def test_every_registered_operator_has_a_case() -> None:
     assert set(LOWERINGS) <= tested
 
 
-@pytest.mark.parametrize("case", [*PRODUCTS, *NORMALIZATIONS], ids=str)
+@pytest.mark.parametrize("case", [*PRODUCTS, *NORMALIZATIONS, *RECURRENT], ids=str)
 def test_xnnpack_runs_every_operator(case: Case) -> None:
     lowered = lower_graph(ir.from_proto(build(case)), LoweringOptions())
     interpreter = Interpreter(model_content=lowered.data)
