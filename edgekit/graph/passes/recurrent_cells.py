@@ -200,11 +200,11 @@ class Cell:
         """The sum of both biases, less what a GRU multiplies with its reset gate."""
         if self._weights.biases is None:
             return None
-        of_input, of_state = np.split(self._weights.biases, 2)
+        of_input, of_state = np.split(self._weights.biases.astype(np.float32), 2)
         if self._op == "GRU" and self._reset_last:
             size = self._weights.hidden
             of_state = np.concatenate([of_state[: 2 * size], np.zeros(size, of_state.dtype)])
-        return np.asarray(of_input + of_state)
+        return of_input + of_state
 
     def _new_bias(self) -> Array | None:
         """The state's bias of a GRU's new gate."""

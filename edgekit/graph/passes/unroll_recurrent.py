@@ -83,7 +83,8 @@ def _read(node: ir.Node) -> _Layer | str:
     if reason:
         return reason
     layout = int_attribute(node, "layout", 0)
-    dims = dims_of(node.inputs[0])
+    source = node.inputs[0]
+    dims = None if source is None else dims_of(source)
     steps = None if dims is None else dims[layout]
     if not isinstance(steps, int):
         return "the length of its sequence is not fixed"
@@ -94,15 +95,13 @@ def _read(node: ir.Node) -> _Layer | str:
         return "sequence_lens gives sequences a length of their own"
     direction = string_attribute(node, "direction", "forward")
     directions = ("forward", "reverse") if direction == "bidirectional" else (direction,)
-    arrays = [constant_array(input_at(node, index)) for index in (1, 2, 3)]
-    if (
-        arrays[0] is None
-        or arrays[1] is None
-        or (arrays[2] is None and input_at(node, 3) is not None)
-    ):
+    inputs, states, biases = (constant_array(input_at(node, index)) for index in (1, 2, 3))
+    if inputs is None or states is None or (biases is None and input_at(node, 3) is not None):
         return "its weights are no constants"
+    if inputs.dtype != np.float32:
+        return f"its weights are {inputs.dtype.name}, not float32"
     weights = tuple(
-        Weights(*(None if array is None else np.asarray(array[index]) for array in arrays))
+        Weights(inputs[index], states[index], None if biases is None else biases[index])
         for index in range(len(directions))
     )
     count = len(_ACTIVATIONS[node.op_type])
@@ -153,17 +152,14 @@ def _unroll(graph: ir.Graph, node: ir.Node, layer: _Layer) -> None:
         final = results[0 if direction == "reverse" else -1]
         hidden.append(final.hidden)
         cells.append(final.cell)
-    makers = (
-        lambda: _sequence(writer, layer, sequences),
-        lambda: _joined(writer, layer, hidden, "Y_h"),
-        lambda: _joined(writer, layer, cells, "Y_c"),
-    )
-    writer.finish(
-        [
-            make() if output.uses() or output.is_graph_output() else None
-            for output, make in zip(node.outputs, makers, strict=False)
-        ]
-    )
+    read = [output.uses() or output.is_graph_output() for output in node.outputs]
+    made: list[ir.Value | None] = [None] * len(node.outputs)
+    for place, states_of, name in ((1, hidden, "Y_h"), (2, cells, "Y_c")):
+        if place < len(read) and read[place]:
+            made[place] = _joined(writer, layer, states_of, name)
+    if read[0]:
+        made[0] = _sequence(writer, layer, sequences)
+    writer.finish(made)
 
 
 def _initial_states(

@@ -13,7 +13,7 @@ from edgekit.graph.passes.infer_shapes import InferShapes
 from edgekit.graph.passes.recurrent_cells import GATES
 from edgekit.graph.passes.unroll_recurrent import MAX_STEPS, UnrollRecurrent
 from edgekit.graph.reference import ReferenceSession
-from tests.unit.graph.onnx_text import apply, graph, ops, proto_at, random
+from tests.unit.graph.onnx_text import apply, assert_close, graph, ops, proto_at, random
 
 BATCH, INPUT, HIDDEN = 2, 3, 5
 NODE_TESTS = Path(onnx.backend.test.__file__).parent / "data" / "node"
@@ -169,9 +169,7 @@ def test_onnx_node_tests(name: str, tmp_path: Path) -> None:
     results = ReferenceSession(path).run({feed: arrays[0]})
     for index, actual in enumerate(results.values()):
         expected = onnx.load_tensor(folder / f"test_data_set_0/output_{index}.pb")
-        np.testing.assert_allclose(
-            actual, onnx.numpy_helper.to_array(expected), rtol=1e-5, atol=1e-6
-        )
+        assert_close(actual, onnx.numpy_helper.to_array(expected))
 
 
 KEPT = {
