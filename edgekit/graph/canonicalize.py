@@ -25,6 +25,7 @@ from edgekit.graph.passes.infer_shapes import InferShapes
 from edgekit.graph.passes.inline_constant_if import InlineConstantIf
 from edgekit.graph.passes.inline_functions import InlineFunctions
 from edgekit.graph.passes.lift_constants import LiftConstants
+from edgekit.graph.passes.merge_equal_nodes import MergeEqualNodes
 from edgekit.graph.passes.merge_layout_chains import MergeLayoutChains
 from edgekit.graph.passes.merge_parallel_convs import MergeParallelConvs
 from edgekit.graph.passes.merge_slices import MergeSlices
@@ -59,6 +60,8 @@ SIMPLIFY: tuple[type[GraphPass], ...] = (
     # A Dropout or Identity between two nodes would hide them from the fusions.
     RemoveIdentities,
     RemoveDead,
+    # A part that was written twice is read twice, which the fusions do not match.
+    MergeEqualNodes,
     # Activations before affine folding: the "+ 3" of a HardSwish would vanish in a bias.
     NormalizeClip,
     FuseHardActivations,
