@@ -59,9 +59,13 @@ def test_the_decomposed_form_is_one_node(square: str, after: str, inputs: int) -
 )
 def test_the_root_may_be_written_in_other_ways(root: str, quotient: str) -> None:
     model = graph(
-        _body("Mul (d, d)", quotient, root=root), epsilon=_EPSILON, last=np.array([-1]),
-        one=np.array(1, np.float32), minus=np.array(-0.5, np.float32), half=np.array(0.5, np.float32),
-    )  # fmt: skip
+        _body("Mul (d, d)", quotient, root=root),
+        epsilon=_EPSILON,
+        last=np.array([-1]),
+        one=np.array(1, np.float32),
+        minus=np.array(-0.5, np.float32),
+        half=np.array(0.5, np.float32),
+    )
     assert apply(model, FuseLayerNorm())
     RemoveDead()(model)
     assert ops(model) == {"LayerNormalization": 1}
