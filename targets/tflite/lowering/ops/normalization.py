@@ -68,7 +68,10 @@ def lower_instance_norm(context: LoweringContext, node: ir.Node) -> None:
 
 @lowers("GroupNormalization", accepts="constant scale and bias for each group, float32")
 def lower_group_norm(context: LoweringContext, node: ir.Node) -> None:
-    """GroupNormalization of opset 18: the channels are cut into groups by a RESHAPE."""
+    """GroupNormalization of opset 18: the channels are cut into groups by a RESHAPE.
+
+    `edgekit.graph.passes.fuse_group_norm` makes it; in the canonical opset it is deprecated.
+    """
     _normalize_channels(context, node, int_attribute(node, "num_groups", 1))
 
 
