@@ -32,6 +32,7 @@ from edgekit.graph.passes.merge_slices import MergeSlices
 from edgekit.graph.passes.normalize_clip import NormalizeClip
 from edgekit.graph.passes.normalize_pooling import NormalizePooling
 from edgekit.graph.passes.remove_dead import RemoveDead
+from edgekit.graph.passes.remove_expands import RemoveExpands
 from edgekit.graph.passes.remove_identities import RemoveIdentities
 from edgekit.graph.passes.simplify_softmax import SimplifySoftmax
 from edgekit.graph.passes.strip_metadata import StripMetadata
@@ -59,6 +60,7 @@ SIMPLIFY: tuple[type[GraphPass], ...] = (
     LiftConstants,
     # A Dropout or Identity between two nodes would hide them from the fusions.
     RemoveIdentities,
+    RemoveExpands,
     RemoveDead,
     # A part that was written twice is read twice, which the fusions do not match.
     MergeEqualNodes,
