@@ -16,6 +16,7 @@ class SplitReduceNorms(GraphPass):
 
     1. ReduceL1 is ``ReduceSum(Abs(x))``, ReduceSumSquare ``ReduceSum(x * x)``, and ReduceL2 the
        Sqrt of the latter.
+    2. A node that reduces nothing (``noop_with_empty_axes`` without axes) stays.
     """
 
     def rewrite(self, model: ir.Model) -> bool:
@@ -23,6 +24,10 @@ class SplitReduceNorms(GraphPass):
         modified = False
         for node in model.graph:
             if not is_op(node, *_NORMS):
+                continue
+            axes = input_at(node, 1)
+            if axes is None and int_attribute(node, "noop_with_empty_axes", 0):
+                self.keep(node, "it reduces no axis")
                 continue
             writer, value = NodeWriter(model.graph, node), node.inputs[0]
             if is_op(node, "ReduceL1"):
@@ -33,7 +38,7 @@ class SplitReduceNorms(GraphPass):
                 name: int_attribute(node, name, default)
                 for name, default in (("keepdims", 1), ("noop_with_empty_axes", 0))
             }
-            total = writer.add("ReduceSum", [parts, input_at(node, 1)], "sum", attributes)
+            total = writer.add("ReduceSum", [parts, axes], "sum", attributes)
             if is_op(node, "ReduceL2"):
                 total = writer.add("Sqrt", [total], "root")
             writer.finish([total])

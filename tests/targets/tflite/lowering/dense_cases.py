@@ -173,6 +173,15 @@ SHAPES = [
         ops={"MIRROR_PAD": 1},
     ),
     Case("gather_vector", "y = Gather <axis = 1> (x, i)", IMAGE, {"i": ints(3, 0, -2)}),
+    *(
+        Case(
+            f"gather_matrix_{axis}",
+            f"c = Conv(x, k)\ny = Gather <axis = {axis}> (c, i)",
+            IMAGE,
+            {"k": (2, 4, 1, 1), "i": ints(0, 0, 0, -1, 0, 0).reshape(3, 2)},
+        )
+        for axis in range(4)
+    ),
     Case("gather_scalar", "y = Gather <axis = 1> (x, i)", IMAGE, {"i": np.array(2, np.int64)}),
     Case("depth_to_space_dcr", "y = DepthToSpace <blocksize = 2> (x)", {"x": (1, 8, 3, 4)}),
     Case(
