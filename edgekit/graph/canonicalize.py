@@ -31,6 +31,7 @@ from edgekit.graph.passes.merge_parallel_convs import MergeParallelConvs
 from edgekit.graph.passes.merge_slices import MergeSlices
 from edgekit.graph.passes.normalize_clip import NormalizeClip
 from edgekit.graph.passes.normalize_pooling import NormalizePooling
+from edgekit.graph.passes.refine_layout_chains import RefineLayoutChains
 from edgekit.graph.passes.remove_dead import RemoveDead
 from edgekit.graph.passes.remove_expands import RemoveExpands
 from edgekit.graph.passes.remove_identities import RemoveIdentities
@@ -82,6 +83,7 @@ SIMPLIFY: tuple[type[GraphPass], ...] = (
     # After the fusions above, whose patterns hold such nodes.
     FusePad,
     MergeSlices,
+    RefineLayoutChains,
     MergeLayoutChains,
     RemoveDead,
 )
