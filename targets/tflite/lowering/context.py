@@ -193,6 +193,10 @@ class LoweringContext:
         """Whether a value ``[N, C, L]`` lies in a tensor ``[N, 1, L, C]``."""
         return value in self._images
 
+    def is_placed(self, value: ir.Value) -> bool:
+        """Whether a value lies in a tensor."""
+        return value in self._stored or value in self._images
+
     def places(self, value: ir.Value) -> tuple[Stored, ...]:
         """All tensors in which ``value`` lies as the node sees it, integer ones included.
 

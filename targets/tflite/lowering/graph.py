@@ -20,7 +20,12 @@ from edgekit.targets.tflite.lowering.layout import Axes, identity, stored_shape
 from edgekit.targets.tflite.lowering.line_images import sees_images
 from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.preparation import prepare
-from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
+from edgekit.targets.tflite.lowering.quantization import (
+    FLOAT32,
+    QuantizedValues,
+    TensorType,
+    read_quantized_values,
+)
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
@@ -80,10 +85,11 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
         fused=plan_fused_activations(model.graph),
         biases=plan_bias_additions(model.graph),
         reasons=prepared.reasons,
-        quantized=read_quantized_values(model.graph),
+        quantized=_quantized_values(model.graph),
     )
-    inputs = _place_inputs(context, model.graph)
-    refused = _lower_nodes(context, model)
+    refused: list[UnsupportedNode] = []
+    inputs = _place_inputs(context, model, refused)
+    refused += _lower_nodes(context, model)
     context.integer = context.as_images = False
     if refused:
         raise UnsupportedGraphError("tflite", refused, _REMEDY)
@@ -117,12 +123,28 @@ def check_graph(model: ir.Model) -> SupportReport:
     return SupportReport()
 
 
-def _place_inputs(context: LoweringContext, graph: ir.Graph) -> dict[str, int]:
+def _quantized_values(graph: ir.Graph) -> QuantizedValues:
+    """What the Q/DQ nodes say; nothing where one of them will be refused."""
+    try:
+        return read_quantized_values(graph)
+    except Refusal:
+        return QuantizedValues()
+
+
+def _place_inputs(
+    context: LoweringContext, model: ir.Model, refused: list[UnsupportedNode]
+) -> dict[str, int]:
+    """Adds a tensor for each input; one that TFLite has no tensor for is added to ``refused``."""
     tensors = {}
-    for value in graph.inputs:
+    for value in model.graph.inputs:
         axes = choose_input_axes(value)
-        shape = stored_shape(context.shape(value), axes)
-        tensor = context.model.add_tensor(str(value.name), shape, TensorType(context.dtype(value)))
+        try:
+            shape = stored_shape(context.shape(value), axes)
+            kind = TensorType(context.dtype(value))
+        except Refusal as refusal:
+            refused.append(_unsupported(model, str(value.name), "input", [value], refusal))
+            shape, kind = (1,) * len(axes), FLOAT32
+        tensor = context.model.add_tensor(str(value.name), shape, kind)
         context.bind(value, tensor, axes)
         tensors[str(value.name)] = tensor
     return tensors
@@ -137,9 +159,11 @@ def _lower_nodes(context: LoweringContext, model: ir.Model) -> list[UnsupportedN
             continue
         try:
             support = _support_of(node)
+            _refuse_empty(context, node)
             context.integer = support.integer and _between_quantized_values(context, node)
             context.as_images = sees_images(node, context.is_image)
             support.lower(context, node)
+            _refuse_unmade(context, node)
         except Refusal as refusal:
             refused.append(_describe(model, node, refusal))
             context.as_images = False
@@ -152,6 +176,26 @@ def _support_of(node: ir.Node) -> OpSupport:
     if support is None:
         raise Refusal("edgekit has no TFLite lowering for this operator")
     return support
+
+
+def _refuse_empty(context: LoweringContext, node: ir.Node) -> None:
+    """Kernels disagree about tensors without elements, or divide by their size."""
+    computed = [v for v in node.inputs if v is not None and context.constant(v) is None]
+    if any(0 in value.shape for value in (*computed, *node.outputs) if value.shape is not None):
+        raise Refusal("an empty tensor", "tensors with elements")
+
+
+def _refuse_unmade(context: LoweringContext, node: ir.Node) -> None:
+    """Refuses a node of which an output is read that its lowering does not make."""
+    if node in context.fused or node in context.biases:
+        return
+    for output in node.outputs:
+        read = bool(output.uses()) or output.is_graph_output()
+        if read and not context.is_placed(output) and context.constant(output) is None:
+            raise Refusal(
+                f"its output {output.name!r} is read, which TFLite does not make",
+                "the first output alone",
+            )
 
 
 def _between_quantized_values(context: LoweringContext, node: ir.Node) -> bool:
@@ -179,22 +223,38 @@ def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:
     activation = context.fused.get(node)
     for value in (*node.outputs, *(activation.node.outputs if activation else ())):
         rank = len(value.shape) if value.shape is not None else 0
-        tensor = context.model.add_tensor("refused", [1] * rank, context.type_of(value))
-        context.bind(value, tensor, identity(rank))
+        try:
+            kind = context.type_of(value)
+        except Refusal:
+            kind = FLOAT32
+        context.bind(value, context.model.add_tensor("refused", [1] * rank, kind), identity(rank))
 
 
 def _describe(model: ir.Model, node: ir.Node, refusal: Refusal) -> UnsupportedNode:
     known = LOWERINGS.get(node.op_type)
+    described = Refusal(refusal.reason, refusal.accepted or (known.accepts if known else ""))
+    op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
     inputs = [value for value in node.inputs if value is not None]
-    opset = node.version or model.graph.opset_imports.get(node.domain, 0)
+    return _unsupported(model, node.name or "", op, inputs, described, node)
+
+
+def _unsupported(
+    model: ir.Model,
+    name: str,
+    op: str,
+    values: Sequence[ir.Value],
+    refusal: Refusal,
+    node: ir.Node | None = None,
+) -> UnsupportedNode:
+    domain, version = (node.domain, node.version) if node is not None else ("", None)
     return UnsupportedNode(
-        node=node.name or "",
-        op=f"{node.domain}::{node.op_type}" if node.domain else node.op_type,
-        opset=opset,
-        shapes=", ".join(str(value.shape) if value.shape else "?" for value in inputs),
-        dtypes=", ".join(value.dtype.name.lower() if value.dtype else "?" for value in inputs),
+        node=name,
+        op=op,
+        opset=version or model.graph.opset_imports.get(domain, 0),
+        shapes=", ".join(str(value.shape) if value.shape else "?" for value in values),
+        dtypes=", ".join(value.dtype.name.lower() if value.dtype else "?" for value in values),
         reason=refusal.reason,
-        accepted=refusal.accepted or (known.accepts if known else ""),
+        accepted=refusal.accepted,
     )
 
 

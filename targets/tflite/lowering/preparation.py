@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from edgekit.graph.passes.expand_vector_factors import ExpandVectorFactors
 from edgekit.graph.passes.fuse_group_norm import FuseGroupNorm
 from edgekit.graph.passes.graph_pass import GraphPass
 from edgekit.graph.passes.infer_shapes import InferShapes
@@ -21,6 +22,7 @@ PREPARATION: tuple[type[GraphPass], ...] = (
     # Groups of channels are cut off in any storage order, which the reshapes are not.
     FuseGroupNorm,
     SplitReduceNorms,
+    ExpandVectorFactors,
 )
 """In this order."""
 

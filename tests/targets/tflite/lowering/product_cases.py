@@ -106,6 +106,19 @@ PRODUCTS = [
         ops={"BATCH_MATMUL": 1},
     ),
     Case(
+        "value_times_constant_vector",
+        "y = MatMul(x, w)",
+        {"x": (2, 3, 4)},
+        {"w": (4,)},
+        ops={"FULLY_CONNECTED": 1, "RESHAPE": 1},
+    ),
+    Case(
+        "vector_times_value",
+        "y = MatMul(z, x)",
+        {"x": (2, 4, 3), "z": (4,)},
+        ops={"RESHAPE": 2, "BATCH_MATMUL": 1},
+    ),
+    Case(
         "gemm_first_transposed",
         "y = Gemm <transA = 1> (x, w, b)",
         {"x": (8, 3)},

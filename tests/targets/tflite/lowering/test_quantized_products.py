@@ -179,8 +179,7 @@ def test_what_no_kernel_computes_is_refused(types: tuple[int, int, int, str, str
     assert REFUSED[types] in str(refused)
 
 
-@pytest.mark.parametrize(("x", "z"), [((4,), (4, 5)), ((1, 1, 1, 1, 3, 4), (4, 5, 4, 5))])
-def test_ranks_without_a_kernel_are_refused(x: tuple[int, ...], z: tuple[int, ...]) -> None:
-    case = Case("ranks", "y = MatMul(x, z)", {"x": x, "z": z})
+def test_ranks_without_a_kernel_are_refused() -> None:
+    case = Case("ranks", "y = MatMul(x, z)", {"x": (1, 1, 1, 1, 3, 4), "z": (4, 5, 4, 5)})
     (refused,) = check_graph(ir.from_proto(build(case))).unsupported
-    assert f"a product of ranks {len(x)} and {len(z)}; accepted: ranks 2 to 5" in str(refused)
+    assert "a product of ranks 6 and 4; accepted: ranks 2 to 5" in str(refused)
