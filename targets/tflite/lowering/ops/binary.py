@@ -122,7 +122,8 @@ def broadcast_operand(context: LoweringContext, value: ir.Value, axes: Axes) -> 
         quantization = parameter.type.quantization
         if quantization is not None and quantization.axis is not None:
             raise Refusal("an operand quantized along an axis", "one scale for the operand")
-        lead = next((i for i, dim in enumerate(stored) if dim != 1), rank)
+        # Axes of its own stay: they may be what gives the result its rank.
+        lead = min(next((i for i, dim in enumerate(stored) if dim != 1), rank), missing)
         aligned = parameter.rearranged(
             lambda array: (
                 array.reshape(np.array(full)).transpose(axes).reshape(np.array(stored[lead:], int))

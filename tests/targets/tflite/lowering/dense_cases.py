@@ -150,6 +150,19 @@ SHAPES = [
         IMAGE,
         {"b": ints(1, 0), "e": ints(9, 99), "a": ints(2, 3), "s": ints(2, 3)},
     ),
+    Case(
+        "slice_backwards",
+        "c = Conv(x, k)\ny = Slice(c, b, e, a, s)",
+        IMAGE,
+        {
+            "k": (6, 4, 1, 1),
+            "b": ints(-1, 8),
+            "e": ints(-1000, 2),
+            "a": ints(1, -1),
+            "s": ints(-1, -2),
+        },
+        ops={"CONV_2D": 1, "GATHER": 2},
+    ),
     Case("pad_zero", "y = Pad(x, p)", IMAGE, {"p": ints(0, 1, 2, 3, 0, 0, 1, 2)}, ops={"PAD": 1}),
     Case(
         "pad_option_a_shortcut",
@@ -219,6 +232,7 @@ ELEMENTWISE = [
         {**IMAGE, "z": (6, 1, 1)},
         {"k": (6, 4, 1, 1)},
     ),
+    Case("broadcast_constant_of_higher_rank", "y = Add(x, c)", {"x": (3, 4)}, {"c": (1, 3, 4)}),
     Case("broadcast_scalar", "y = Mul(x, c)", IMAGE, {"c": scalar(0.25)}),
     Case(
         "add_fused_relu", "a = Add(x, z)\ny = Relu(a)", {"x": (2, 3), "z": (2, 3)}, ops={"ADD": 1}
