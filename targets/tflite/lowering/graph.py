@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,14 +15,16 @@ from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lo
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import FlatbufferModel
 from edgekit.targets.tflite.lowering.fusion import plan_bias_additions, plan_fused_activations
-from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, has_spatial_operator
+from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, keeps_stored
 from edgekit.targets.tflite.lowering.interface import (
     integer_inputs,
     integer_outputs,
     stored_integers,
 )
-from edgekit.targets.tflite.lowering.layout import NHWC, Axes, identity, stored_shape
+from edgekit.targets.tflite.lowering.layout import Axes, identity, stored_shape
+from edgekit.targets.tflite.lowering.line_images import sees_images
 from edgekit.targets.tflite.lowering.node_view import Refusal
+from edgekit.targets.tflite.lowering.preparation import prepare
 from edgekit.targets.tflite.lowering.quantization import (
     FLOAT32,
     TensorType,
@@ -82,16 +85,20 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
     Raises:
         UnsupportedGraphError: With every node that cannot be expressed.
     """
+    prepared = prepare(model)
+    model = prepared.model
     context = LoweringContext(
         model=FlatbufferModel(options.description),
         weights_dtype=options.weights_dtype,
         fused=plan_fused_activations(model.graph),
         biases=plan_bias_additions(model.graph),
+        reasons=prepared.reasons,
         quantized=read_quantized_values(model.graph),
     )
-    inputs = _place_inputs(context, model.graph)
-    refused = _lower_nodes(context, model)
-    context.integer = False
+    refused: list[UnsupportedNode] = []
+    inputs = _place_inputs(context, model, refused)
+    refused += _lower_nodes(context, model)
+    context.integer = context.as_images = False
     if refused:
         raise UnsupportedGraphError("tflite", refused, _REMEDY)
     outputs = _place_outputs(context, model.graph, set(inputs.values()))
@@ -112,12 +119,12 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
             for value, (_, axes) in zip(model.graph.outputs, outputs, strict=True)
         ),
     )
+    _, written = context.model.needed(list(named.values()))
     origins = tuple(
-        TensorOrigin(tensor=name, value=str(value.name), stored_axes=axes)
+        TensorOrigin(tensor=context.model.name_of(tensor), value=str(value.name), stored_axes=axes)
         for tensor, (value, axes) in context.origins.items()
         # Inputs and outputs in uint8 hold other integers than the value they stand for.
-        if (name := context.model.name_of(tensor))
-        and context.model.type_of(tensor).dtype != "uint8"
+        if tensor in written and context.model.type_of(tensor).dtype != "uint8"
     )
     data = context.model.build(inputs, named)
     return LoweredGraph(data, signature, tuple(context.notes), origins)
@@ -132,12 +139,20 @@ def check_graph(model: ir.Model) -> SupportReport:
     return SupportReport()
 
 
-def _place_inputs(context: LoweringContext, graph: ir.Graph) -> dict[str, int]:
+def _place_inputs(
+    context: LoweringContext, model: ir.Model, refused: list[UnsupportedNode]
+) -> dict[str, int]:
+    """Adds a tensor for each input; one that TFLite has no tensor for is added to ``refused``."""
     tensors = {}
-    for value in graph.inputs:
+    for value in model.graph.inputs:
         axes = choose_input_axes(value)
-        shape = stored_shape(context.shape(value), axes)
-        tensor = context.model.add_tensor(str(value.name), shape, TensorType(context.dtype(value)))
+        try:
+            shape = stored_shape(context.shape(value), axes)
+            kind = TensorType(context.dtype(value))
+        except Refusal as refusal:
+            refused.append(_unsupported(model, str(value.name), "input", [value], refusal))
+            shape, kind = (1,) * len(axes), FLOAT32
+        tensor = context.model.add_tensor(str(value.name), shape, kind)
         context.bind(value, tensor, axes)
         tensors[str(value.name)] = tensor
     return tensors
@@ -152,10 +167,14 @@ def _lower_nodes(context: LoweringContext, model: ir.Model) -> list[UnsupportedN
             continue
         try:
             support = _support_of(node)
+            _refuse_empty(context, node)
             context.integer = _computes_on_integers(context, node, support)
+            context.as_images = sees_images(node, context.is_image)
             support.lower(context, node)
+            _refuse_unmade(context, node)
         except Refusal as refusal:
             refused.append(_describe(model, node, refusal))
+            context.as_images = False
             _bind_placeholders(context, node)
     return refused
 
@@ -165,6 +184,26 @@ def _support_of(node: ir.Node) -> OpSupport:
     if support is None:
         raise Refusal("edgekit has no TFLite lowering for this operator")
     return support
+
+
+def _refuse_empty(context: LoweringContext, node: ir.Node) -> None:
+    """Kernels disagree about tensors without elements, or divide by their size."""
+    computed = [v for v in node.inputs if v is not None and context.constant(v) is None]
+    if any(0 in value.shape for value in (*computed, *node.outputs) if value.shape is not None):
+        raise Refusal("an empty tensor", "tensors with elements")
+
+
+def _refuse_unmade(context: LoweringContext, node: ir.Node) -> None:
+    """Refuses a node of which an output is read that its lowering does not make."""
+    if node in context.fused or node in context.biases:
+        return
+    for output in node.outputs:
+        read = bool(output.uses()) or output.is_graph_output()
+        if read and not context.is_placed(output) and context.constant(output) is None:
+            raise Refusal(
+                f"its output {output.name!r} is read, which TFLite does not make",
+                "the first output alone",
+            )
 
 
 def _computes_on_integers(context: LoweringContext, node: ir.Node, support: OpSupport) -> bool:
@@ -200,22 +239,34 @@ def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:
         except Refusal:
             # Of a type that no tensor has: perhaps why the node is refused.
             kind = FLOAT32
-        tensor = context.model.add_tensor("refused", [1] * rank, kind)
-        context.bind(value, tensor, identity(rank))
+        context.bind(value, context.model.add_tensor("refused", [1] * rank, kind), identity(rank))
 
 
 def _describe(model: ir.Model, node: ir.Node, refusal: Refusal) -> UnsupportedNode:
     known = LOWERINGS.get(node.op_type)
+    described = Refusal(refusal.reason, refusal.accepted or (known.accepts if known else ""))
+    op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
     inputs = [value for value in node.inputs if value is not None]
-    opset = node.version or model.graph.opset_imports.get(node.domain, 0)
+    return _unsupported(model, node.name or "", op, inputs, described, node)
+
+
+def _unsupported(
+    model: ir.Model,
+    name: str,
+    op: str,
+    values: Sequence[ir.Value],
+    refusal: Refusal,
+    node: ir.Node | None = None,
+) -> UnsupportedNode:
+    domain, version = (node.domain, node.version) if node is not None else ("", None)
     return UnsupportedNode(
-        node=node.name or "",
-        op=f"{node.domain}::{node.op_type}" if node.domain else node.op_type,
-        opset=opset,
-        shapes=", ".join(str(value.shape) if value.shape else "?" for value in inputs),
-        dtypes=", ".join(value.dtype.name.lower() if value.dtype else "?" for value in inputs),
+        node=name,
+        op=op,
+        opset=version or model.graph.opset_imports.get(domain, 0),
+        shapes=", ".join(str(value.shape) if value.shape else "?" for value in values),
+        dtypes=", ".join(value.dtype.name.lower() if value.dtype else "?" for value in values),
         reason=refusal.reason,
-        accepted=refusal.accepted or (known.accepts if known else ""),
+        accepted=refusal.accepted,
     )
 
 
@@ -225,17 +276,15 @@ def _place_outputs(
     """Gives every output a tensor of its own with the output's exact name."""
     placed = []
     input_names = {str(value.name) for value in graph.inputs}
-    images = has_spatial_operator(graph)
     for value in graph.outputs:
         axes = context.axes(value)
-        # One rule for a whole model: images are NHWC where there is anything to convolve.
-        if not (images and axes == NHWC):
+        if not keeps_stored(graph, axes):
             axes = identity(len(axes))
         tensor = context.tensor(value, axes)
         name = str(value.name)
         if tensor in taken or context.constant(value) is not None:
             shape = stored_shape(context.shape(value), axes)
-            tensor = context.reshape(tensor, shape, TensorType(context.dtype(value)), name)
+            tensor = context.copy(tensor, shape, TensorType(context.dtype(value)), name)
         if name in input_names:
             # Tensor names are unique; the signature still calls this output by its own name.
             name = f"{name}/output"

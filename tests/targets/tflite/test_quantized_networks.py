@@ -97,7 +97,7 @@ def test_ultraface(scheme: str, tmp_path: Path) -> None:
     model = canonicalize(load_onnx(path), verify=False).model
     report = compared(model, named_scheme(scheme), tmp_path)
     require_exact(report)
-    assert len(report.forced) > 80
+    assert len(report.forced) >= 80
 
 
 @pytest.mark.slow

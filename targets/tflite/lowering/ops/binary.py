@@ -170,10 +170,13 @@ def _constant_operand(
     context: LoweringContext, value: ir.Value, parameter: Parameter, axes: Axes
 ) -> int:
     """A constant with its axes aligned with a result stored in the order ``axes``."""
-    shape = parameter.array.shape
-    full = (1,) * (len(axes) - len(shape)) + shape
+    # As the node sees it, which may have one more axis than the array.
+    shape = [dim for dim in context.shape(value) if isinstance(dim, int)]
+    full = (*(1,) * (len(axes) - len(shape)), *shape)
     stored = tuple(full[axis] for axis in axes)
-    lead = next((i for i, dim in enumerate(stored) if dim != 1), len(axes))
+    # Axes of its own stay: they may be what gives the result its rank.
+    missing = len(axes) - len(shape)
+    lead = min(next((i for i, dim in enumerate(stored) if dim != 1), len(axes)), missing)
     aligned = parameter.rearranged(
         lambda array: array.reshape(full).transpose(axes).reshape(stored[lead:]), axis=0
     )

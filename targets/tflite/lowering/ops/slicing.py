@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
@@ -20,41 +22,70 @@ from edgekit.targets.tflite.lowering.registry import lowers
 
 @lowers(
     "Slice",
-    accepts="constant starts, ends and axes; positive steps; not along the batch",
+    accepts="constant starts, ends, axes and steps; not along the batch",
     integer=True,
     int16=True,
 )
 def lower_slice(context: LoweringContext, node: ir.Node) -> None:
-    """Slice -> SLICE, or STRIDED_SLICE where a step is above 1."""
+    """Slice -> SLICE, STRIDED_SLICE where a step is above 1, GATHER where it is negative."""
     value, result = required_input(node, 0), node.outputs[0]
     shape = context.shape(value)
-    rank = len(shape)
-    starts = context.required_constant(required_input(node, 1), "starts").reshape(-1)
-    ends = context.required_constant(required_input(node, 2), "ends").reshape(-1)
-    listed, stepped = optional_input(node, 3), optional_input(node, 4)
-    chosen = range(len(starts)) if listed is None else context.required_constant(listed, "axes")
-    steps = (
-        np.ones(len(starts), np.int64)
-        if stepped is None
-        else context.required_constant(stepped, "steps").reshape(-1)
-    )
-    begin, end, step = (
-        [0] * rank,
-        [dim if isinstance(dim, int) else -1 for dim in shape],
-        [1] * rank,
-    )
-    for first, last, stride, listed_axis in zip(starts, ends, steps, chosen, strict=True):
-        axis = normalized_axis(int(listed_axis), rank)
+    begin, step = [0] * len(shape), [1] * len(shape)
+    end = [dim if isinstance(dim, int) else -1 for dim in shape]
+    backwards: dict[int, range] = {}
+    for axis, chosen in _chosen(context, node):
         size = shape[axis]
         if isinstance(size, str):
             raise Refusal("a slice along a dynamic axis", "static axes")
-        if stride < 1:
-            raise Refusal(f"step {stride}", "steps of at least 1")
-        begin[axis], end[axis], _ = slice(int(first), int(last)).indices(size)
-        step[axis] = int(stride)
+        begin[axis], end[axis], step[axis] = chosen.indices(size)
+        if step[axis] < 0:
+            backwards[axis] = range(begin[axis], end[axis], step[axis])
     if value in context.non_negative:
         context.non_negative.add(result)
-    _write_slice(context, node, (begin, end, step))
+    if backwards:
+        forwards = [axis for axis in range(len(shape)) if axis not in backwards]
+        if any(begin[a] or step[a] != 1 or end[a] not in {-1, shape[a]} for a in forwards):
+            raise Refusal("steps of both signs", "steps of one sign")
+        _write_gathers(context, node, backwards)
+    else:
+        _write_slice(context, node, (begin, end, step))
+
+
+def _chosen(context: LoweringContext, node: ir.Node) -> list[tuple[int, slice]]:
+    """The slice of each axis that the node names."""
+    rank = context.rank(required_input(node, 0))
+    parts = [
+        context.required_constant(required_input(node, index), role).reshape(-1)
+        for index, role in ((1, "starts"), (2, "ends"))
+    ]
+    listed, stepped = optional_input(node, 3), optional_input(node, 4)
+    count = len(parts[0])
+    axes = range(count) if listed is None else context.required_constant(listed, "axes")
+    steps = [1] * count if stepped is None else context.required_constant(stepped, "steps")
+    return [
+        (normalized_axis(int(axis), rank), slice(int(first), int(last), int(stride)))
+        for first, last, stride, axis in zip(*parts, steps, axes, strict=True)
+    ]
+
+
+def _write_gathers(context: LoweringContext, node: ir.Node, chosen: Mapping[int, range]) -> None:
+    """A GATHER along each axis that is read backwards."""
+    value, result = required_input(node, 0), node.outputs[0]
+    axes, value_type = context.axes(value), context.type_of(value)
+    tensor, shape = context.tensor(value), [context.shape(value)[axis] for axis in axes]
+    for place, (axis, indices) in enumerate(chosen.items(), 1):
+        if not indices:
+            raise Refusal("an empty slice", "slices with elements")
+        options = schema.GatherOptionsT()
+        options.axis = axes.index(axis)
+        table = context.index_tensor(np.array(indices, np.int32), f"{node.name}/backwards_{axis}")
+        operator, inputs = Operator("GATHER", options), [tensor, table]
+        shape[axes.index(axis)] = len(indices)
+        if place == len(chosen):
+            context.result(result, operator, inputs, axes, value_type)
+        else:
+            name = f"{result.name}/axis_{axis}"
+            tensor = context.step(operator, inputs, shape, value_type, name)
 
 
 def _write_slice(
