@@ -10,6 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.layout import stored_shape
 from edgekit.targets.tflite.lowering.node_view import (
     Refusal,
     int_attribute,
@@ -18,6 +19,9 @@ from edgekit.targets.tflite.lowering.node_view import (
     required_input,
 )
 from edgekit.targets.tflite.lowering.registry import lowers
+
+_SPLITS = range(2, 5)
+"""Numbers of parts that XNNPACK (LiteRT 2.1.2) splits into."""
 
 
 @lowers(
@@ -112,33 +116,44 @@ def _write_slice(
 
 @lowers("Split", accepts="constant sizes, not along the batch", integer=True, int16=True)
 def lower_split(context: LoweringContext, node: ir.Node) -> None:
-    """Split -> SPLIT for equal parts (which XNNPACK runs), SPLIT_V for others."""
+    """Split -> SPLIT for two to four equal parts, else a SLICE for each: what XNNPACK runs."""
     value = required_input(node, 0)
-    rank = context.rank(value)
-    axis = normalized_axis(int_attribute(node, "axis", 0), rank)
-    axes = context.axes(value)
+    axis = normalized_axis(int_attribute(node, "axis", 0), context.rank(value))
     sizes = [context.shape(output)[axis] for output in node.outputs]
-    if any(isinstance(size, str) for size in sizes):
+    static = [size for size in sizes if isinstance(size, int)]
+    if len(static) < len(sizes):
         raise Refusal("a split of the dynamic axis", "static axes")
+    if value in context.non_negative:
+        context.non_negative.update(node.outputs)
+    if len(set(static)) == 1 and len(static) in _SPLITS:
+        _write_split(context, node, axis)
+        return
+    axes, start = context.axes(value), 0
+    for index, (output, size) in enumerate(zip(node.outputs, static, strict=True)):
+        dims = [-1 if isinstance(dim, str) else dim for dim in context.shape(output)]
+        begin = [start if a == axis else 0 for a in axes]
+        name = f"{node.name}/part_{index}"
+        inputs = [
+            context.tensor(value),
+            context.index_tensor(np.array(begin, np.int32), f"{name}/begin"),
+            context.index_tensor(np.array([dims[a] for a in axes], np.int32), f"{name}/size"),
+        ]
+        operator = Operator("SLICE", schema.SliceOptionsT())
+        context.result(output, operator, inputs, axes, context.type_of(value))
+        start += size
+
+
+def _write_split(context: LoweringContext, node: ir.Node, axis: int) -> None:
+    value = required_input(node, 0)
+    axes = context.axes(value)
     position = context.index_tensor(np.array(axes.index(axis), np.int32), f"{node.name}/axis")
     outputs = []
     for output in node.outputs:
-        shape = [context.shape(output)[other] for other in axes]
+        shape = stored_shape(context.shape(output), axes)
         tensor = context.model.add_tensor(str(output.name), shape, context.type_of(value))
         outputs.append(tensor)
         context.bind(output, tensor, axes)
-        if value in context.non_negative:
-            context.non_negative.add(output)
-    if len(set(sizes)) == 1:
-        options = schema.SplitOptionsT()
-        options.numSplits = len(sizes)
-        operator, inputs = Operator("SPLIT", options), [position, context.tensor(value)]
-    else:
-        options = schema.SplitVOptionsT()
-        options.numSplits = len(sizes)
-        lengths = context.index_tensor(np.array(sizes, np.int32), f"{node.name}/sizes")
-        operator, inputs = (
-            Operator("SPLIT_V", options),
-            [context.tensor(value), lengths, position],
-        )
-    context.model.add_operator(operator, inputs, outputs)
+    options = schema.SplitOptionsT()
+    options.numSplits = len(outputs)
+    inputs = [position, context.tensor(value)]
+    context.model.add_operator(Operator("SPLIT", options), inputs, outputs)

@@ -136,7 +136,15 @@ SHAPES = [
         IMAGE,
         {"s": ints(1, 3)},
         outputs=("y0", "y1"),
-        ops={"SPLIT_V": 1},
+        ops={"SLICE": 2},
+    ),
+    Case(
+        "split_into_many",
+        "c = Conv(x, k)\ny0, y1, y2, y3, y4 = Split <axis = 1, num_outputs = 5> (c)",
+        IMAGE,
+        {"k": (10, 4, 1, 1)},
+        outputs=("y0", "y1", "y2", "y3", "y4"),
+        ops={"CONV_2D": 1, "SLICE": 5},
     ),
     Case(
         "slice_channels",
