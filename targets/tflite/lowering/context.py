@@ -175,6 +175,9 @@ class LoweringContext:
 
     def type_of(self, value: ir.Value) -> TensorType:
         """Type in which this node reads ``value``."""
+        integers = self.quantized.integers.get(value)
+        if integers is not None:
+            return integers
         if not self.integer:
             return TensorType(self.dtype(value))
         parameter = self.quantized.constants.get(value)

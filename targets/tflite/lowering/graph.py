@@ -30,8 +30,10 @@ from edgekit.targets.tflite.lowering.quantization import (
     TensorType,
     is_constant,
     read_quantized_values,
+    unsigned,
 )
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
+from edgekit.targets.tflite.lowering.requantize import requantized
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 _WITH_QUANTIZED_CONSTANTS = frozenset(
@@ -148,13 +150,16 @@ def _place_inputs(
         axes = choose_input_axes(value)
         try:
             shape = stored_shape(context.shape(value), axes)
-            kind = TensorType(context.dtype(value))
+            kind = context.quantized.integers.get(value, TensorType(context.dtype(value)))
         except Refusal as refusal:
             refused.append(_unsupported(model, str(value.name), "input", [value], refusal))
             shape, kind = (1,) * len(axes), FLOAT32
-        tensor = context.model.add_tensor(str(value.name), shape, kind)
-        context.bind(value, tensor, axes)
+        stored = unsigned(kind) if value.dtype == ir.DataType.UINT8 else kind
+        tensor = context.model.add_tensor(str(value.name), shape, stored)
         tensors[str(value.name)] = tensor
+        if stored != kind:
+            tensor = requantized(context, tensor, shape, kind, f"{value.name}/int8")
+        context.bind(value, tensor, axes)
     return tensors
 
 
@@ -282,9 +287,13 @@ def _place_outputs(
             axes = identity(len(axes))
         tensor = context.tensor(value, axes)
         name = str(value.name)
+        if value.dtype == ir.DataType.UINT8:
+            stored = unsigned(context.model.type_of(tensor))
+            shape = stored_shape(context.shape(value), axes)
+            tensor = requantized(context, tensor, shape, stored, f"{name}/uint8")
         if tensor in taken or context.constant(value) is not None:
             shape = stored_shape(context.shape(value), axes)
-            tensor = context.copy(tensor, shape, TensorType(context.dtype(value)), name)
+            tensor = context.copy(tensor, shape, context.model.type_of(tensor), name)
         if name in input_names:
             # Tensor names are unique; the signature still calls this output by its own name.
             name = f"{name}/output"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -11,9 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit.core.signature import StoredIntegers
 from edgekit.core.target import IoType
 from edgekit.targets.tflite.lowering.flatbuffer import FlatbufferModel, Operator, WrittenOperator
-from edgekit.targets.tflite.lowering.quantization import TensorType
-
-_MOVED_BY = 128
+from edgekit.targets.tflite.lowering.quantization import unsigned
 
 
 def integer_inputs(
@@ -45,7 +42,7 @@ def integer_inputs(
         if stored.dtype != "int8":
             notes.append(f"input {name!r} stays float32: the model reads it as {stored.dtype}")
         elif io == "uint8":
-            model.retype(tensor, _unsigned(stored))
+            model.retype(tensor, unsigned(stored))
         else:
             made[name] = _take_over(model, name, tensor, readers)
     return made
@@ -72,7 +69,7 @@ def integer_outputs(
             continue
         model.remove_operator(writer)
         if io == "uint8":
-            model.retype(tensor, _unsigned(stored))
+            model.retype(tensor, unsigned(stored))
             model.add_operator(Operator("QUANTIZE", schema.QuantizeOptionsT()), [source], [tensor])
             continue
         model.rename(source, name)
@@ -110,12 +107,3 @@ def _take_over(
                 ]
     model.rename(first, name)
     return first
-
-
-def _unsigned(tensor_type: TensorType) -> TensorType:
-    """The uint8 type with the same real values as an int8 one."""
-    quantization = tensor_type.quantization
-    if quantization is None:
-        return tensor_type
-    points = tuple(point + _MOVED_BY for point in quantization.zero_points)
-    return TensorType("uint8", replace(quantization, zero_points=points))

@@ -82,10 +82,13 @@ class QuantizedValues:
         activations: Type of every value that is the only input of a QuantizeLinear that alone
             reads it, and of every dequantized activation.
         constants: Integers behind every dequantized initializer.
+        integers: Type of every value that holds integers: what a QuantizeLinear gives and what
+            a DequantizeLinear reads, uint8 as the int8 of the same real values.
     """
 
     activations: dict[ir.Value, TensorType] = field(default_factory=dict)
     constants: dict[ir.Value, Parameter] = field(default_factory=dict)
+    integers: dict[ir.Value, TensorType] = field(default_factory=dict)
 
 
 def read_quantized_values(graph: ir.Graph) -> QuantizedValues:
@@ -104,6 +107,7 @@ def read_quantized_values(graph: ir.Graph) -> QuantizedValues:
 def _read_node(node: ir.Node, values: QuantizedValues) -> None:
     value, kind = node.inputs[0], parameters_of(node)
     if node.op_type == "QuantizeLinear":
+        values.integers[node.outputs[0]] = signed(kind)
         if value is not None and len(list(value.uses())) == 1 and not value.is_graph_output():
             values.activations[value] = signed(kind)
     elif value is not None and value.const_value is not None:
@@ -111,6 +115,8 @@ def _read_node(node: ir.Node, values: QuantizedValues) -> None:
         values.constants[node.outputs[0]] = _signed(Parameter(integers, kind))
     else:
         values.activations[node.outputs[0]] = signed(kind)
+        if value is not None:
+            values.integers.setdefault(value, signed(kind))
 
 
 def parameters_of(node: ir.Node) -> TensorType:
@@ -190,6 +196,15 @@ def signed(tensor_type: TensorType) -> TensorType:
         return tensor_type
     shifted = tuple(point - 128 for point in quantization.zero_points)
     return TensorType("int8", replace(quantization, zero_points=shifted))
+
+
+def unsigned(tensor_type: TensorType) -> TensorType:
+    """The uint8 type with the same real values as an int8 one: the inverse of `signed`."""
+    quantization = tensor_type.quantization
+    if tensor_type.dtype != "int8" or quantization is None:
+        return tensor_type
+    shifted = tuple(point + 128 for point in quantization.zero_points)
+    return TensorType("uint8", replace(quantization, zero_points=shifted))
 
 
 def accumulator_type(activation: TensorType, weights: TensorType) -> TensorType:

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import TENSOR_TYPES, Operator
 from edgekit.targets.tflite.lowering.interpolation import Function
-from edgekit.targets.tflite.lowering.node_view import Refusal, required_input
+from edgekit.targets.tflite.lowering.node_view import Refusal, optional_input, required_input
 from edgekit.targets.tflite.lowering.quantization import Parameter, Quantization, TensorType
 from edgekit.targets.tflite.lowering.registry import lowers
 from edgekit.targets.tflite.lowering.table_lookup import lower_function
@@ -141,6 +141,10 @@ def lower_cast(context: LoweringContext, node: ir.Node) -> None:
 def lower_identity(context: LoweringContext, node: ir.Node) -> None:
     """Identity -> nothing: the output is the same tensor."""
     value, result = required_input(node, 0), node.outputs[0]
+    training = optional_input(node, 2) if node.op_type == "Dropout" else None
+    flag = np.array(False) if training is None else context.constant(training)
+    if flag is None or flag.any():
+        raise Refusal("Dropout in training mode", "training_mode absent or constantly false")
     if value in context.non_negative:
         context.non_negative.add(result)
     context.bind(result, context.tensor(value), context.axes(value))

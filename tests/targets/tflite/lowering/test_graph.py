@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -265,3 +267,34 @@ def test_a_dynamic_batch_of_other_operators(body: str) -> None:
         actual = run_litert(lowered.data, lowered.signature, feeds, delegate=True)["y"]
         assert actual.shape == expected.shape
         assert np.abs(actual - expected).max() <= 5e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_integers_at_the_border_of_the_graph(dtype: type[np.integer[Any]]) -> None:
+    """Graphs whose inputs and outputs are quantized already keep their integers."""
+    zero = np.array(100 if dtype is np.uint8 else -28, dtype)
+    case = Case(
+        "border",
+        "x = DequantizeLinear(i, s, z)\nr = Relu(x)\no = QuantizeLinear(r, s, z)",
+        {"i": (1, 2, 4, 4)},
+        {"s": scalar(0.1), "z": zero},
+        outputs=("o",),
+    )
+    model = build(case)
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    lowered = lower_graph(ir.from_proto(model), LoweringOptions())
+    feeds = {"i": np.random.default_rng(0).integers(0, 120, (1, 2, 4, 4)).astype(dtype)}
+    expected = run_onnxruntime(model, feeds)["o"]
+    actual = run_litert(lowered.data, lowered.signature, feeds, delegate=True)["o"]
+    assert actual.dtype == expected.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(actual, expected)
+    assert len(np.unique(expected)) > 5
+
+
+def test_dropout_in_training_is_refused() -> None:
+    case = Case("dropout", "y = Dropout(x, r, t)", IMAGE, {"r": scalar(0.5), "t": np.array(True)})
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert "Dropout in training mode; accepted: training_mode absent or constantly false" in str(
+        refused
+    )

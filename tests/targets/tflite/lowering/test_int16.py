@@ -187,7 +187,7 @@ MOVEMENT = [
     wide("gather", "v = Gather <axis = 1> (x, i)", IMAGE, None, {"GATHER": 1},
          constants={"i": ints(2, 0)}),
     wide("split", "v, u = Split <axis = 1, num_outputs = 2> (x)", IMAGE, None, {"SPLIT": 1}),
-    wide("unequal_split", "v, u = Split <axis = 1> (x, s)", IMAGE, None, {"SPLIT_V": 1},
+    wide("unequal_split", "v, u = Split <axis = 1> (x, s)", IMAGE, None, {"SLICE": 1},
          constants={"s": ints(1, 3)}),
     wide("depth_to_space", "v = DepthToSpace <blocksize = 2> (x)", IMAGE, None,
          {"RESHAPE": 2, "TRANSPOSE": 1}),
