@@ -6,10 +6,21 @@ import pytest
 
 from edgekit.targets.tflite.lowering.registry import LOWERINGS
 from tests.targets.tflite.lowering.dense_cases import ELEMENTWISE, LINEAR, REDUCTIONS, SHAPES
+from tests.targets.tflite.lowering.product_cases import PRODUCTS
 from tests.targets.tflite.lowering.single_op import Case, build, check
-from tests.targets.tflite.lowering.spatial_cases import CONVOLUTIONS, POOLS, RESIZES
+from tests.targets.tflite.lowering.spatial_cases import CONVOLUTIONS, LINES, POOLS, RESIZES
 
-CASES = [*CONVOLUTIONS, *POOLS, *LINEAR, *SHAPES, *ELEMENTWISE, *REDUCTIONS, *RESIZES]
+CASES = [
+    *CONVOLUTIONS,
+    *POOLS,
+    *LINES,
+    *LINEAR,
+    *PRODUCTS,
+    *SHAPES,
+    *ELEMENTWISE,
+    *REDUCTIONS,
+    *RESIZES,
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
