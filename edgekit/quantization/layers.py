@@ -32,13 +32,14 @@ def place_layer(
     if scheme.granularity == "blockwise":
         refusal = _blockwise_refusal(unit, weights.shape, axis, scheme, constraints)
         if refusal:
-            scheme = WeightScheme(bits=8, granularity="per-channel")
+            scheme = scheme.model_copy(update={"bits": 8, "granularity": "per-channel"})
             note = Note(where=unit.name, text=f"8-bit weights per channel: {refusal}")
     bias = None
     if unit.bias is not None:
         reader = unit.bias_add or unit.node
         index = reader.inputs.index(unit.bias)
         bias = BiasPlacement(unit.bias.name or "", Reader(reader.name or "", index))
+    blockwise = scheme.granularity == "blockwise"
     repeats = int_attribute(unit.node, "group", 1) if unit.node.op_type == "ConvTranspose" else 1
     placed = LayerPlacement(
         layer=unit.name,
@@ -49,6 +50,7 @@ def place_layer(
         bias=bias,
         input_group=input_group,
         repeats=repeats,
+        scale_format=constraints.blockwise_scale_format if blockwise else None,
     )
     return placed, note
 

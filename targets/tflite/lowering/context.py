@@ -32,12 +32,14 @@ from edgekit.targets.tflite.lowering.quantization import (
     TensorType,
     dequantized,
 )
+from edgekit.targets.tflite.lowering.weight_only import WeightCompute, runnable
 
 type Array = npt.NDArray[Any]
 
 _FLOAT16_MAX = 65504.0
 _MAX_PLAIN_TRANSPOSE_RANK = 4
 _BIG_TRANSPOSE_VERSION = 4
+_WEIGHT_TYPES = frozenset({"int4", "int8"})
 IMAGE_RANK = 4
 
 
@@ -57,6 +59,7 @@ class LoweringContext:
         model: The flatbuffer under construction.
         weights_dtype: Type in which large float constants are stored.
         fused: Activation that an operator takes over, by node.
+        weight_compute: How operators on float activations compute with integer weights.
         biases: Addition of a constant that a MatMul takes over, by node.
         quantized: What the Q/DQ nodes say about the values.
         integer: Whether the node being lowered computes on integers.
@@ -66,10 +69,14 @@ class LoweringContext:
         feature_order: For a flattened value whose features lie in another order than ONNX
             has them: ONNX feature index of each stored feature.
         origins: The value that each tensor was made for, and the order it is stored in.
+        integer_weights: Content of the tensors of 4-bit and 8-bit weights.
+        dynamic: Those that a kernel computes on although its activations are float.
+        restored: Those that a DEQUANTIZE restores, by the reason; no reason where it was wished.
     """
 
     model: FlatbufferModel
     weights_dtype: Literal["float32", "float16"] = "float32"
+    weight_compute: WeightCompute = "exact"
     fused: Mapping[ir.Node, FusedActivation] = field(default_factory=dict)
     biases: Mapping[ir.Node, ir.Node] = field(default_factory=dict)
     quantized: QuantizedValues = field(default_factory=QuantizedValues)
@@ -79,6 +86,9 @@ class LoweringContext:
     non_negative: set[ir.Value] = field(default_factory=set)
     feature_order: dict[ir.Value, npt.NDArray[np.int64]] = field(default_factory=dict)
     origins: dict[int, tuple[ir.Value, Axes]] = field(default_factory=dict)
+    integer_weights: dict[int, Parameter] = field(default_factory=dict)
+    dynamic: set[int] = field(default_factory=set)
+    restored: dict[str, set[int]] = field(default_factory=dict)
     _stored: dict[ir.Value, list[Stored]] = field(default_factory=dict)
     _images: dict[ir.Value, list[Stored]] = field(default_factory=dict)
     _reshape_sources: dict[int, int] = field(default_factory=dict)
@@ -151,6 +161,29 @@ class LoweringContext:
             raise Refusal(
                 f"{role} {value.name!r} is not quantized, but the node's input and output are",
                 f"a constant {role} behind DequantizeLinear",
+            )
+        return parameter
+
+    def weights(self, value: ir.Value, role: str, axis: int) -> Parameter:
+        """Weights of a layer: integers wherever the graph has them, floats else.
+
+        Args:
+            value: The constant, dequantized or not.
+            role: What it is, for messages.
+            axis: Where its outputs lie, which alone may have scales of their own.
+
+        Raises:
+            Refusal: As `parameter`; and for scales along another axis.
+        """
+        parameter = self.quantized.constants.get(value)
+        if parameter is None or parameter.type.dtype not in _WEIGHT_TYPES:
+            return self.parameter(value, role)
+        quantization = parameter.type.quantization
+        sliced = None if quantization is None or quantization.block_size else quantization.axis
+        if sliced not in {None, axis}:
+            raise Refusal(
+                f"{role} {value.name!r} with a scale for each slice along axis {sliced}",
+                f"one scale, or one for each output (axis {axis})",
             )
         return parameter
 
@@ -329,17 +362,26 @@ class LoweringContext:
             return self._memoized(parameter, name)
         halves = Parameter(array.astype(np.float16), TensorType("float16"))
         stored = self._memoized(halves, f"{name}/float16")
-        key = ("dequantized", stored)
+        operator = Operator("DEQUANTIZE", schema.DequantizeOptionsT(), 3)
+        return self.constant_step(operator, stored, array.shape, name)
+
+    def constant_step(
+        self, operator: Operator, stored: int, shape: Sequence[int], name: str
+    ) -> int:
+        """The float32 tensor that an operator makes of a constant; written once for all."""
+        key = (operator.name, stored)
         if key not in self._constants:
-            operator = Operator("DEQUANTIZE", schema.DequantizeOptionsT(), 3)
-            self._constants[key] = self.step(operator, [stored], array.shape, FLOAT32, name)
+            self._constants[key] = self.step(operator, [stored], shape, FLOAT32, name)
         return self._constants[key]
 
     def _memoized(self, parameter: Parameter, name: str) -> int:
         array = np.ascontiguousarray(parameter.array).reshape(parameter.array.shape)
         key = (parameter.type, array.shape, hashlib.sha256(array.tobytes()).digest())
         if key not in self._constants:
-            self._constants[key] = self.model.add_tensor(name, array.shape, parameter.type, array)
+            tensor = self.model.add_tensor(name, array.shape, parameter.type, array)
+            self._constants[key] = tensor
+            if parameter.type.dtype in _WEIGHT_TYPES:
+                self.integer_weights[tensor] = parameter
         return self._constants[key]
 
     def step(
@@ -351,8 +393,14 @@ class LoweringContext:
         name: str,
     ) -> int:
         """Writes an operator with one output that no ONNX value stands for."""
+        form = runnable(self, operator, inputs)
         output = self.model.add_tensor(name, shape, tensor_type)
-        self.model.add_operator(operator, inputs, [output])
+        made = output
+        if form.activation:
+            made = self.model.add_tensor(f"{name}/unclamped", shape, tensor_type)
+        self.model.add_operator(form.operator, form.inputs, [made])
+        if form.activation:
+            self.model.add_operator(Operator(form.activation), [made], [output])
         return output
 
     def result(

@@ -21,6 +21,7 @@ from edgekit.targets.tflite.lowering.line_images import sees_images
 from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
+from edgekit.targets.tflite.lowering.weight_only import WeightCompute, weight_notes
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 _WITH_QUANTIZED_CONSTANTS = frozenset(
@@ -41,10 +42,14 @@ class LoweringOptions:
     Attributes:
         weights_dtype: ``"float16"`` stores large float constants in half precision; compute
             stays float32 where the runtime has no half-precision kernels.
+        weight_compute: How operators on float activations compute with integer weights:
+            ``"dynamic"`` on the integers where a kernel does so well, rounding activations to
+            8 bits; ``"exact"`` in float32 on restored weights.
         description: Text in the file's description field.
     """
 
     weights_dtype: Literal["float32", "float16"] = "float32"
+    weight_compute: WeightCompute = "exact"
     description: str = "edgekit"
 
 
@@ -74,6 +79,7 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
     context = LoweringContext(
         model=FlatbufferModel(options.description),
         weights_dtype=options.weights_dtype,
+        weight_compute=options.weight_compute,
         fused=plan_fused_activations(model.graph),
         biases=plan_bias_additions(model.graph),
         quantized=read_quantized_values(model.graph),
@@ -101,7 +107,8 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
         for tensor, (value, axes) in context.origins.items()
         if tensor in written
     )
-    return LoweredGraph(data, signature, tuple(context.notes), origins)
+    notes = (*context.notes, *weight_notes(context))
+    return LoweredGraph(data, signature, notes, origins)
 
 
 def check_graph(model: ir.Model) -> SupportReport:
@@ -132,6 +139,8 @@ def _lower_nodes(context: LoweringContext, model: ir.Model) -> list[UnsupportedN
         if node in absorbed:
             continue
         try:
+            if node in context.quantized.refused:
+                raise context.quantized.refused[node]
             support = _support_of(node)
             context.integer = support.integer and _between_quantized_values(context, node)
             context.as_images = sees_images(node, context.is_image)

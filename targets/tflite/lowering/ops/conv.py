@@ -39,7 +39,7 @@ def lower_conv(context: LoweringContext, node: ir.Node) -> None:
     With one spatial axis the context shows images of height 1.
     """
     value = required_input(node, 0)
-    weights = image_weights(context.parameter(required_input(node, 1), "weight"))
+    weights = image_weights(context.weights(required_input(node, 1), "weight", axis=0))
     units = weights.array.shape[0]
     groups = int_attribute(node, "group", 1)
     _, channels, height, width = image_shape(context, value)

@@ -36,7 +36,7 @@ def lower_conv_transpose(context: LoweringContext, node: ir.Node) -> None:
     VALID (nothing cropped). Any other cropping is VALID with a SLICE behind it.
     """
     value = required_input(node, 0)
-    parameter = image_weights(context.parameter(required_input(node, 1), "weight"))
+    parameter = image_weights(context.weights(required_input(node, 1), "weight", axis=1))
     groups = int_attribute(node, "group", 1)
     if groups > 1 and parameter.type.quantization is not None:
         raise Refusal("a quantized transposed convolution with groups", "group=1")
