@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgekit.core.exactness import ExactnessReport
+from edgekit.core.exactness import ExactnessReport, ForcedDifference, RoundedDifference
 from edgekit.core.target import RuntimeConfig
 from edgekit.errors import InputError, UnsupportedError
 from edgekit.graph.io import load_onnx, signature_of
 from edgekit.graph.reference import ReferenceSession
 from edgekit.measure.feeds import random_feeds
+from edgekit.targets.tflite.exactness.float_forcing import rounded_differences
 from edgekit.targets.tflite.exactness.parameters import compare_parameters
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, read_stored_model
 from edgekit.targets.tflite.exactness.teacher_forcing import (
@@ -57,15 +58,22 @@ def compare_with_graph(
     parameters = compare_parameters(graph.graph, stored, embedded.tensors)
     signature = signature_of(graph)
     feeds = list(samples) or [random_feeds(signature, seed) for seed in range(_RANDOM_SAMPLES)]
+    weights_only = not any(node.op_type == "QuantizeLinear" for node in graph.graph)
+    forced: list[ForcedDifference] = []
+    rounded: list[RoundedDifference] = []
+    agreement = None
     try:
-        references = quantized_integers(graph, feeds)
-        forced = forced_differences(stored, embedded.tensors, references)
+        if weights_only:
+            rounded = rounded_differences(stored, embedded.tensors, graph, feeds)
+        else:
+            references = quantized_integers(graph, feeds)
+            forced = forced_differences(stored, embedded.tensors, references)
         agreement = _agreement(artifact, graph, qdq, feeds)
     except (RuntimeError, UnsupportedError):
         # With wrong parameters LiteRT may refuse to run the file; they are the finding then.
         if not parameters.mismatches:
             raise
-        forced, agreement = [], None
+        forced, rounded, agreement = [], [], None
     return ExactnessReport(
         compared_tensors=parameters.compared,
         differing_tensors=len({(m.tensor, m.value) for m in parameters.mismatches}),
@@ -76,6 +84,8 @@ def compare_with_graph(
         forced=tuple(forced),
         agreement=agreement,
         samples=len(feeds),
+        weights_only=weights_only,
+        rounded=tuple(rounded),
     )
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgekit.core.exactness import TensorMismatch
+from edgekit.targets.tflite.exactness.blocks import compare_blocks
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, StoredTensor
 from edgekit.targets.tflite.lowering.node_view import int_attribute
 from edgekit.targets.tflite.lowering.quantization import (
@@ -118,6 +119,9 @@ def _compare_type(value: str, expected: TensorType, tensor: StoredTensor) -> lis
 def _compare_constant(
     value: ir.Value, parameter: Parameter, tensor: StoredTensor
 ) -> list[TensorMismatch]:
+    quantization = parameter.type.quantization
+    if quantization is not None and quantization.block_size:
+        return compare_blocks(value, parameter, tensor)
     found = _compare_type(str(value.name), parameter.type, tensor)
     if tensor.data is None:
         return [*found, _missing(value)]

@@ -76,7 +76,7 @@ def forced_differences(
         writer = model.writer_of(index)
         if writer is None or model.operators[writer][0] == "QUANTIZE":
             continue
-        operators, inputs = _back_to_known(model, index, set(known) - {index})
+        operators, inputs = back_to_known(model, index, set(known) - {index})
         if any(tensor not in known for tensor in inputs):
             continue
         found.append(_run_cut(model, (operators, inputs, index), known, references))
@@ -96,7 +96,7 @@ def _known_tensors(
     }
 
 
-def _back_to_known(
+def back_to_known(
     model: StoredModel, output: int, known: set[int]
 ) -> tuple[list[int], list[int]]:
     """Operators between known tensors and ``output``, and the tensors that feed them."""

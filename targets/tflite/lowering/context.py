@@ -179,6 +179,8 @@ class LoweringContext:
         if parameter is None or parameter.type.dtype not in _WEIGHT_TYPES:
             return self.parameter(value, role)
         quantization = parameter.type.quantization
+        if quantization is not None and quantization.block_size and parameter.array.ndim != 2:
+            raise Refusal(f"{role} {value.name!r} in blocks", "blocks of a matrix")
         sliced = None if quantization is None or quantization.block_size else quantization.axis
         if sliced not in {None, axis}:
             raise Refusal(

@@ -159,8 +159,11 @@ def _read_quantizer(node: ir.Node, values: QuantizedValues) -> None:
         if value is not None and len(list(value.uses())) == 1 and not value.is_graph_output():
             values.activations[value] = signed(parameters_of(node))
     elif value is not None and value.const_value is not None:
-        integers = np.asarray(value.const_value.numpy())
-        parameter = _signed(Parameter(integers, parameters_of(node)))
+        integers, kind = np.asarray(value.const_value.numpy()), parameters_of(node)
+        if kind.dtype == "int4":
+            # One element a byte while they are moved; the file packs two.
+            integers = integers.astype(np.int8)
+        parameter = _signed(Parameter(integers, kind))
         values.constants[node.outputs[0]] = parameter
     else:
         values.activations[node.outputs[0]] = signed(parameters_of(node))

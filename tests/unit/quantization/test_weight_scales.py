@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import ml_dtypes
 import numpy as np
@@ -45,7 +45,7 @@ def test_least_error_is_never_more_than_that_of_the_largest_weight(
     sides = (shape[0] * (4 if axis else 1), shape[1] * (1 if axis else 4))
     weights = data.draw(arrays(np.float32, sides, elements=FINITE))
     bits = data.draw(st.sampled_from([4, 8]))
-    scale_format = data.draw(st.sampled_from(["float32", "float16", "bfloat16"]))
+    scale_format: ScaleFormat = data.draw(st.sampled_from(get_args(ScaleFormat)))
     errors = [
         squared_error(
             weights,
@@ -73,10 +73,10 @@ def test_least_error_is_less_on_bell_shaped_weights(
 
 
 def test_eight_bits_gain_where_a_weight_stands_out() -> None:
-    weights = np.random.default_rng(0).standard_normal((1, 5000)).astype(np.float32)
+    weights = np.random.default_rng(0).standard_normal((1, 50000)).astype(np.float32)
     weights[0, 0] = 12.0
     errors = [squared_error(weights, placed(0, fit=fit), "float32") for fit in ("mse", "largest")]
-    assert errors[0] < 0.9 * errors[1]
+    assert errors[0] < 0.85 * errors[1]
 
 
 def test_the_search_finds_the_best_of_a_fine_grid() -> None:
