@@ -61,6 +61,7 @@ class LoweringContext:
         fused: Activation that an operator takes over, by node.
         weight_compute: How operators on float activations compute with integer weights.
         biases: Addition of a constant that a MatMul takes over, by node.
+        reasons: Why preparation left a node as it is, by the node's name.
         quantized: What the Q/DQ nodes say about the values.
         integer: Whether the node being lowered computes on integers.
         as_images: Whether that node sees values ``[N, C, L]`` as images ``[N, C, 1, L]``.
@@ -79,6 +80,7 @@ class LoweringContext:
     weight_compute: WeightCompute = "exact"
     fused: Mapping[ir.Node, FusedActivation] = field(default_factory=dict)
     biases: Mapping[ir.Node, ir.Node] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
     quantized: QuantizedValues = field(default_factory=QuantizedValues)
     integer: bool = False
     as_images: bool = False

@@ -19,6 +19,7 @@ from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, keep
 from edgekit.targets.tflite.lowering.layout import Axes, identity, stored_shape
 from edgekit.targets.tflite.lowering.line_images import sees_images
 from edgekit.targets.tflite.lowering.node_view import Refusal
+from edgekit.targets.tflite.lowering.preparation import prepare
 from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
 from edgekit.targets.tflite.lowering.weight_only import WeightCompute, weight_notes
@@ -76,12 +77,15 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
     Raises:
         UnsupportedGraphError: With every node that cannot be expressed.
     """
+    prepared = prepare(model)
+    model = prepared.model
     context = LoweringContext(
         model=FlatbufferModel(options.description),
         weights_dtype=options.weights_dtype,
         weight_compute=options.weight_compute,
         fused=plan_fused_activations(model.graph),
         biases=plan_bias_additions(model.graph),
+        reasons=prepared.reasons,
         quantized=read_quantized_values(model.graph),
     )
     inputs = _place_inputs(context, model.graph)

@@ -25,9 +25,10 @@ _CONVOLVING = frozenset(
 _ELEMENTWISE = frozenset(
     {
         "Abs", "Add", "Cast", "Ceil", "Clip", "Cos", "DequantizeLinear", "Div", "Dropout", "Elu",
-        "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
-        "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "PRelu", "Pow", "QuantizeLinear",
-        "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sqrt", "Sub", "Sum", "Tanh",
+        "Exp", "Floor", "Gelu", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity",
+        "InstanceNormalization", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "PRelu", "Pow",
+        "QuantizeLinear", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sqrt", "Sub",
+        "Sum", "Tanh",
     }
 )  # fmt: skip
 _ALONG_CHANNELS = frozenset({"Concat", "Split"})

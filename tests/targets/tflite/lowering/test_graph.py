@@ -170,3 +170,25 @@ def test_outputs_without_images_keep_the_order_of_onnx() -> None:
     case = Case("plain", "y = Softmax <axis = 1> (x)", {"x": (1, 3, 4, 5)})
     lowered = lower_graph(ir.from_proto(build(case)), LoweringOptions())
     assert lowered.signature.output("y").stored_axes is None
+
+
+def test_a_used_mean_of_a_layer_norm_is_refused() -> None:
+    case = Case(
+        "mean", "y, m = LayerNormalization(x, s)", {"x": (2, 3)}, {"s": (3,)}, outputs=("y", "m")
+    )
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert "the outputs Mean or InvStdDev are used; accepted: the normalized output alone" in str(
+        refused
+    )
+
+
+def test_a_recurrent_layer_that_is_not_unrolled_is_refused_with_the_reason() -> None:
+    case = Case(
+        "long", "y = LSTM <hidden_size = 2> (x, w, r)", {"x": (200, 1, 3)},
+        {"w": (1, 8, 3), "r": (1, 8, 2)},
+    )  # fmt: skip
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert (
+        "its sequence has 200 steps; at most 128 are unrolled; accepted: constant weights"
+        in str(refused)
+    )

@@ -149,6 +149,14 @@ def test_a_gemm_with_an_addend_computes_in_float() -> None:
     check(model, OUT, BATCH_MATMUL=1, ADD=1)
 
 
+def test_a_normalization_of_quantized_values_computes_in_float() -> None:
+    constants: dict[str, Array] = {"s": np.full(16, 9, np.float32), "b": np.ones(16, np.float32)}
+    model = quantized(
+        "v = LayerNormalization(x, s, b)", {"x": (3, 16)}, (7, 0, 3), constants=constants
+    )
+    check(model, OUT, MEAN=2, SUB=1, MUL=3, ADD=2, RSQRT=1)
+
+
 REFUSED = {
     (0, 5, 0, "int8", "int8", "int8"): (
         "a second factor with the zero point 5, which XNNPACK's integer product ignores; "
