@@ -20,7 +20,7 @@ from edgekit.cli.options import (
     parse_precisions,
     preprocessing_option,
 )
-from edgekit.core.target import BenchConfig, LowerConfig, Precision
+from edgekit.core.target import BenchConfig, LowerConfig, Precision, WeightCompute
 from edgekit.data.contract import DataSpec
 from edgekit.pipeline.project import ModelSection
 from edgekit.quantization.options import QuantizeOptions
@@ -49,6 +49,10 @@ Inputs = Annotated[
 Weights = Annotated[Path | None, option(ConvertOptions, "weights", "--weights", metavar="FILE")]
 DynamicBatch = Annotated[bool, option(ConvertOptions, "dynamic_batch", "--dynamic-batch")]
 Engine = Annotated[str | None, option(ConvertOptions, "engine", "--engine", metavar="NAME")]
+WeightComputing = Annotated[
+    WeightCompute | None,
+    option(ConvertOptions, "weight_compute", "--weight-compute", panel=QUANTIZATION),
+]
 Tolerance = Annotated[
     float | None, option(ConvertOptions, "tolerance", "--tolerance", metavar="X")
 ]
@@ -147,6 +151,7 @@ def command(
     calibration_samples: CalibrationSamples = 256,
     calibration_method: CalibrationMethod = "auto",
     keep_float: KeepFloat = None,
+    weight_compute: WeightComputing = None,
     equalize: Equalize = False,
     bias_correction: BiasCorrection = False,
     adaround: AdaRound = False,
@@ -175,6 +180,7 @@ def command(
         inputs=tuple(inputs or ()),
         dynamic_batch=dynamic_batch,
         engine=engine,
+        weight_compute=weight_compute,
         tolerance=tolerance,
         name=name,
         labels=() if labels is None else read_labels(labels),

@@ -15,7 +15,7 @@ from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.signature import ModelSignature
-from edgekit.errors import UnsupportedNode
+from edgekit.errors import ConfigError, UnsupportedNode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,14 @@ weights of 8; weights of 8 bits alone; weights of 4 bits in blocks alone."""
 INTEGER_ACTIVATIONS: tuple[Precision, ...] = ("int8", "int16x8")
 """Those of `QUANTIZED` whose activations are integers, so that they need calibration data."""
 
+WEIGHTS_ONLY: tuple[Precision, ...] = ("int8-weights", "int4-weights")
+"""The others of `QUANTIZED`: integer weights, float activations."""
+
+WeightCompute = Literal["dynamic", "exact"]
+"""How an artifact with integer weights alone computes. ``"dynamic"``: on the integers where the
+runtime is faster so, activations rounded to 8 bits as they come; ``"exact"``: in float32 on
+weights restored from the integers."""
+
 IoType = Literal["float32", "int8", "uint8"]
 """Type of a quantized artifact's inputs and outputs; the graph's own is float32."""
 
@@ -50,6 +58,12 @@ class LowerConfig(FrozenModel):
         "float32",
         description="Type of the inputs and outputs of an artifact with integer activations; "
         "int8 and uint8 leave the conversion to the application.",
+    )
+    weight_compute: WeightCompute | None = Field(
+        None,
+        description="How an artifact with integer weights alone computes: dynamic rounds "
+        "activations to 8 bits as they come where that is faster, exact restores the weights to "
+        "float32; the target's own way by default.",
     )
 
 
@@ -68,6 +82,20 @@ class BenchConfig(FrozenModel):
     memory: bool = Field(True, description="Measure peak memory in a fresh process.")
 
 
+def require_integer_activations(config: LowerConfig) -> None:
+    """Refuses integer inputs and outputs for an artifact whose activations are float.
+
+    Raises:
+        ConfigError: If they are asked for.
+    """
+    if config.io != "float32" and config.precision not in INTEGER_ACTIVATIONS:
+        raise ConfigError(
+            f"Inputs and outputs of type {config.io} (--io) need integer activations, but "
+            f"precision {config.precision} keeps them float32; use "
+            f"{' or '.join(INTEGER_ACTIVATIONS)}, or leave --io out."
+        )
+
+
 class TargetInfo(FrozenModel):
     """Facts about a target that are known without loading its toolchain.
 
@@ -79,6 +107,7 @@ class TargetInfo(FrozenModel):
         suffix: File suffix of that artifact, with the dot.
         precisions: Numeric forms it can be lowered to.
         engines: Lowering engines, the default first.
+        weight_computes: How it computes with integer weights alone, the default first.
         version: Raised whenever the same graph and options lower to another file; part of the
             cache key.
         tools: Distributions whose versions enter the cache key, for example ``("flatbuffers",)``.
@@ -91,6 +120,7 @@ class TargetInfo(FrozenModel):
     suffix: str
     precisions: tuple[Precision, ...]
     engines: tuple[str, ...] = ("edgekit",)
+    weight_computes: tuple[WeightCompute, ...] = ("exact",)
     version: int = 1
     tools: tuple[str, ...] = ()
 

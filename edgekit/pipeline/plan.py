@@ -204,6 +204,12 @@ class _Draft:
                 f"{nearest_name(engine, target.info.engines)} "
                 f"Known: {', '.join(target.info.engines)}"
             )
+        compute = section.weight_compute
+        if compute is not None and compute not in target.info.weight_computes:
+            self.problems.append(
+                f"targets.{name}.weight_compute: {compute} is not offered; "
+                f"accepted: {', '.join(target.info.weight_computes)}"
+            )
         for precision in section.precision:
             if precision in target.info.precisions:
                 source = self._quantized(model, precision) if precision in QUANTIZED else model
@@ -254,14 +260,16 @@ class _Draft:
         section: TargetSection,
         model: Source,
     ) -> None:
-        from edgekit.stages.lower import DEFAULT_TOLERANCES, LowerStageConfig
+        from edgekit.stages.lower import LowerStageConfig, default_tolerance
 
         info, capabilities = target.info, target.capabilities()
         suffix = f"{info.name}-{precision}"
+        compute = section.weight_compute or info.weight_computes[0]
         config = LowerStageConfig(
             precision=precision,
             engine=engine,
-            tolerance=section.tolerance or DEFAULT_TOLERANCES[precision],
+            weight_compute=compute,
+            tolerance=section.tolerance or default_tolerance(precision, compute),
         )
         lower = f"lower-{suffix}"
         self.add(lower, "lower", config, target=target, model=model)

@@ -14,7 +14,8 @@ INFO = TargetInfo(
     extra="tflite",
     artifact_kind=ArtifactKind.TFLITE,
     suffix=".tflite",
-    precisions=("float32", "float16", "int8"),
+    precisions=("float32", "float16", "int8", "int8-weights", "int4-weights"),
     engines=("edgekit", "onnx2tf"),
+    weight_computes=("dynamic", "exact"),
     tools=("ai-edge-litert", "onnx2tf"),
 )

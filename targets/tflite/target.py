@@ -13,6 +13,8 @@ from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.target import (
+    QUANTIZED,
+    WEIGHTS_ONLY,
     BenchConfig,
     Capabilities,
     Inspection,
@@ -22,6 +24,8 @@ from edgekit.core.target import (
     Session,
     SupportReport,
     TargetInfo,
+    WeightCompute,
+    require_integer_activations,
 )
 from edgekit.errors import ConfigError, InputError, MissingToolError
 from edgekit.targets.tflite import INFO
@@ -249,14 +253,19 @@ def _check_config(config: LowerConfig) -> None:
             f"Target {INFO.name!r} has no engine {config.engine!r}; "
             f"it has {', '.join(INFO.engines)}."
         )
+    require_integer_activations(config)
+
+
+def _weight_compute(config: LowerConfig) -> WeightCompute:
+    return config.weight_compute or INFO.weight_computes[0]
 
 
 def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     if config.engine == "onnx2tf":
-        if config.precision == "int8":
+        if config.precision in QUANTIZED:
             raise ConfigError(
                 "Engine 'onnx2tf' loses the scales of a QDQ graph (its int8 files compute in "
-                "float); lower int8 with --engine edgekit."
+                f"float); lower {config.precision} with --engine edgekit."
             )
         from edgekit.targets.tflite.engines.onnx2tf import lower_with_onnx2tf
 
@@ -264,4 +273,12 @@ def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     from edgekit.targets.tflite.lowering import LoweringOptions, lower_graph
 
     half = config.precision == "float16"
-    return lower_graph(model, LoweringOptions(weights_dtype="float16" if half else "float32"))
+    # A layer that computes in float between integer activations is not to round them again.
+    weights_only = config.precision in WEIGHTS_ONLY
+    return lower_graph(
+        model,
+        LoweringOptions(
+            weights_dtype="float16" if half else "float32",
+            weight_compute=_weight_compute(config) if weights_only else "exact",
+        ),
+    )

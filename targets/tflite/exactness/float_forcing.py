@@ -20,7 +20,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgekit.core.exactness import RoundedDifference
 from edgekit.graph.reference import ReferenceSession
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, StoredTensor
-from edgekit.targets.tflite.exactness.teacher_forcing import back_to_known
+from edgekit.targets.tflite.exactness.teacher_forcing import back_to_known, stored_array
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 type Array = npt.NDArray[Any]
@@ -159,8 +159,8 @@ def _run(
     share = 0.0
     for reference in references:
         given, expected = (
-            np.ascontiguousarray(reference[origin.value].transpose(origin.stored_axes))
-            for origin in (known[layer.input], known[layer.output])
+            stored_array(reference, known[tensor], model.tensors[tensor].shape)
+            for tensor in (layer.input, layer.output)
         )
         interpreter.resize_tensor_input(place, given.shape)
         interpreter.allocate_tensors()

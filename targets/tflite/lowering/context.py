@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.core.target import WeightCompute
 from edgekit.errors import InternalError
 from edgekit.targets.tflite.lowering.flatbuffer import TENSOR_TYPES, FlatbufferModel, Operator
 from edgekit.targets.tflite.lowering.fusion import FusedActivation
@@ -32,7 +33,7 @@ from edgekit.targets.tflite.lowering.quantization import (
     TensorType,
     dequantized,
 )
-from edgekit.targets.tflite.lowering.weight_only import WeightCompute, runnable
+from edgekit.targets.tflite.lowering.weight_only import runnable
 
 type Array = npt.NDArray[Any]
 

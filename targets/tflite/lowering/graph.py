@@ -9,7 +9,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from edgekit.core.signature import ModelSignature, TensorSpec
-from edgekit.core.target import SupportReport
+from edgekit.core.target import SupportReport, WeightCompute
 from edgekit.errors import UnsupportedGraphError, UnsupportedNode
 from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lowerings
 from edgekit.targets.tflite.lowering.context import LoweringContext
@@ -22,7 +22,7 @@ from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.preparation import prepare
 from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
-from edgekit.targets.tflite.lowering.weight_only import WeightCompute, weight_notes
+from edgekit.targets.tflite.lowering.weight_only import weight_notes
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 _WITH_QUANTIZED_CONSTANTS = frozenset(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ai_edge_litert import schema_py_generated as schema
 
@@ -27,8 +27,6 @@ from edgekit.targets.tflite.lowering.quantization import (
 
 if TYPE_CHECKING:
     from edgekit.targets.tflite.lowering.context import LoweringContext
-
-WeightCompute = Literal["dynamic", "exact"]
 
 _WEIGHTS = 1
 """Place of the weights among the inputs of every operator with weights."""
