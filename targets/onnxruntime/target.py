@@ -13,6 +13,7 @@ from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.target import (
+    WEIGHTS_ONLY,
     BenchConfig,
     Capabilities,
     Inspection,
@@ -22,6 +23,7 @@ from edgekit.core.target import (
     Session,
     SupportReport,
     TargetInfo,
+    require_integer_activations,
 )
 from edgekit.errors import ConfigError, InputError, UnsupportedError, UnsupportedGraphError
 from edgekit.targets.onnxruntime import INFO
@@ -79,12 +81,19 @@ class OnnxRuntimeTarget:
         )
         from edgekit.graph.quantized import require_qdq
         from edgekit.targets.onnxruntime.half_weights import halve_weights
+        from edgekit.targets.onnxruntime.restored_weights import restore_weights
         from edgekit.targets.onnxruntime.uint8_activations import shift_activations
 
         if config.engine not in INFO.engines:
             raise ConfigError(
                 f"Target {INFO.name!r} has no engine {config.engine!r}; it has "
                 f"{', '.join(INFO.engines)}."
+            )
+        require_integer_activations(config)
+        if config.weight_compute not in {None, *INFO.weight_computes}:
+            raise ConfigError(
+                f"Target {INFO.name!r} does not compute {config.weight_compute} with integer "
+                f"weights; it has {', '.join(INFO.weight_computes)}."
             )
         model = load_onnx(source.path)
         require_qdq(model, config.precision)
@@ -103,6 +112,9 @@ class OnnxRuntimeTarget:
             save_onnx(model, path)
         elif config.precision == "int8":
             notes = shift_activations(model)
+            save_onnx(model, path)
+        elif config.precision in WEIGHTS_ONLY:
+            notes = restore_weights(model)
             save_onnx(model, path)
         else:
             _copy(source.path, path)

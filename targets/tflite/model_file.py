@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +17,8 @@ from edgekit.targets.tflite.flatbuffer_reader import FlatBuffer, FlatTable
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
+_BLOCKWISE_DETAILS = 2
+_HALF_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class FileTensor:
         dtype: Element type by the name in `TYPE_NAMES`.
         buffer: Index of its content; buffer 0 is empty by convention.
         constant: Whether the file holds its content.
-        quantized: Whether it has at least one scale.
+        quantized: Whether it has at least one scale, or scales of blocks.
         variable: Whether it keeps its content from one run to the next.
     """
 
@@ -228,6 +231,8 @@ def _graph(
     name: str,
 ) -> FileGraph:
     tensors = tuple(_tensor(item, contents, name) for item in table.tables(0))
+    for item, tensor in zip(table.tables(0), tensors, strict=True):
+        _check_blocks(item, tensor, tensors, contents, name)
     graph_name = table.string(4)
 
     def checked(indices: tuple[int, ...], what: str, lowest: int) -> tuple[int, ...]:
@@ -280,8 +285,10 @@ def _tensor(table: FlatTable, contents: Sequence[memoryview], name: str) -> File
     dynamic |= {axis for axis, size in enumerate(shape) if size < 0}
     buffer = table.scalar(2, "I")
     quantization = table.table(4)
+    in_blocks = False
     if quantization is not None:
         quantization.integers(3, "q")
+        in_blocks = quantization.scalar(4, "B") == _BLOCKWISE_DETAILS
     return FileTensor(
         name=tensor_name,
         shape=tuple(1 if axis in dynamic else size for axis, size in enumerate(shape)),
@@ -290,9 +297,36 @@ def _tensor(table: FlatTable, contents: Sequence[memoryview], name: str) -> File
         dtype=_indexed(TYPE_NAMES, table.scalar(1, "b"), f"the type of {what}", name),
         buffer=buffer,
         constant=len(_indexed(contents, buffer, what, name)) > 0,
-        quantized=quantization is not None and len(quantization.floats(2)) > 0,
+        quantized=in_blocks or (quantization is not None and len(quantization.floats(2)) > 0),
         variable=bool(table.scalar(5, "?")),
     )
+
+
+def _check_blocks(
+    table: FlatTable,
+    tensor: FileTensor,
+    tensors: Sequence[FileTensor],
+    contents: Sequence[memoryview],
+    name: str,
+) -> None:
+    """Checks the scales that a tensor in blocks refers to; kernels read them unchecked."""
+    quantization = table.table(4)
+    if quantization is None or quantization.scalar(4, "B") != _BLOCKWISE_DETAILS:
+        return
+    what = f"the block scales of tensor {tensor.name!r}"
+    details = quantization.table(5)
+    block = 0 if details is None else details.scalar(2, "i")
+    if details is None or block <= 0:
+        raise InputError(f"{name} is damaged: {what} have a block size of {block}.")
+    scales = _indexed(tensors, details.scalar(0, "i"), what, name)
+    needed = prod(tensor.shape) // block * _HALF_BYTES
+    if len(contents[scales.buffer]) < needed:
+        raise InputError(
+            f"{name} is damaged: {what} lie in {scales.name!r}, which has "
+            f"{len(contents[scales.buffer])} of {needed} bytes. It was altered; get it again."
+        )
+    if (points := details.scalar(1, "i")) != -1:
+        _indexed(tensors, points, what, name)
 
 
 def _signature(table: FlatTable, graphs: Sequence[FileGraph], name: str) -> FileSignature:
