@@ -42,8 +42,9 @@ def exactness_tables(summary: RunSummary) -> tuple[Table, ...]:
     columns = (Column("Artifact"), *(Column(name, figures=True) for name in names))
     caption = (
         "Weights, biases, scales and zero points against those of the QDQ graph; each operator on "
-        "the graph's own integers, in steps (LSB) of its output. Where weights alone are integers, "
-        "each layer on the graph's own activations, as a share of what rounding explains at most."
+        "the graph's own integers, in steps (LSB) of its output. Where weights alone are "
+        "integers, each layer on the graph's own activations, as a share of what rounding "
+        "explains at most."
     )
     return (Table(columns, tuple(rows), caption=caption), *_forced_tables(summary))
 

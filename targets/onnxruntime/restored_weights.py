@@ -31,10 +31,11 @@ def restore_weights(model: ir.Model) -> tuple[str, ...]:
         if not initializer.uses() and not initializer.is_graph_output():
             del model.graph.initializers[str(initializer.name)]
     layers = "1 weight tensor is" if count == 1 else f"{count} weight tensors are"
-    return (
+    note = (
         f"{layers} stored as integers and restored to float32 when the file is loaded: "
-        "latency and memory are those of float32.",
+        "latency and memory are those of float32."
     )
+    return (note,)
 
 
 def _restore(graph: ir.Graph, node: ir.Node) -> None:

@@ -34,6 +34,7 @@ class FileTensor:
         buffer: Index of its content; buffer 0 is empty by convention.
         constant: Whether the file holds its content.
         quantized: Whether it has at least one scale, or scales of blocks.
+        block_scales: Tensor that holds the scales of its blocks; -1 unless it has blocks.
         variable: Whether it keeps its content from one run to the next.
     """
 
@@ -46,6 +47,7 @@ class FileTensor:
     constant: bool
     quantized: bool
     variable: bool
+    block_scales: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,10 +287,9 @@ def _tensor(table: FlatTable, contents: Sequence[memoryview], name: str) -> File
     dynamic |= {axis for axis, size in enumerate(shape) if size < 0}
     buffer = table.scalar(2, "I")
     quantization = table.table(4)
-    in_blocks = False
     if quantization is not None:
         quantization.integers(3, "q")
-        in_blocks = quantization.scalar(4, "B") == _BLOCKWISE_DETAILS
+    blocks = _blocks(quantization)
     return FileTensor(
         name=tensor_name,
         shape=tuple(1 if axis in dynamic else size for axis, size in enumerate(shape)),
@@ -297,9 +298,18 @@ def _tensor(table: FlatTable, contents: Sequence[memoryview], name: str) -> File
         dtype=_indexed(TYPE_NAMES, table.scalar(1, "b"), f"the type of {what}", name),
         buffer=buffer,
         constant=len(_indexed(contents, buffer, what, name)) > 0,
-        quantized=in_blocks or (quantization is not None and len(quantization.floats(2)) > 0),
+        quantized=blocks is not None
+        or (quantization is not None and len(quantization.floats(2)) > 0),
         variable=bool(table.scalar(5, "?")),
+        block_scales=-1 if blocks is None else blocks.scalar(0, "i"),
     )
+
+
+def _blocks(quantization: FlatTable | None) -> FlatTable | None:
+    """What a file says of blocks; None where a tensor has none."""
+    if quantization is None or quantization.scalar(4, "B") != _BLOCKWISE_DETAILS:
+        return None
+    return quantization.table(5)
 
 
 def _check_blocks(
@@ -310,13 +320,12 @@ def _check_blocks(
     name: str,
 ) -> None:
     """Checks the scales that a tensor in blocks refers to; kernels read them unchecked."""
-    quantization = table.table(4)
-    if quantization is None or quantization.scalar(4, "B") != _BLOCKWISE_DETAILS:
+    details = _blocks(table.table(4))
+    if details is None:
         return
     what = f"the block scales of tensor {tensor.name!r}"
-    details = quantization.table(5)
-    block = 0 if details is None else details.scalar(2, "i")
-    if details is None or block <= 0:
+    block = details.scalar(2, "i")
+    if block <= 0:
         raise InputError(f"{name} is damaged: {what} have a block size of {block}.")
     scales = _indexed(tensors, details.scalar(0, "i"), what, name)
     needed = prod(tensor.shape) // block * _HALF_BYTES
