@@ -37,14 +37,15 @@ DEFAULT_TOLERANCES: Mapping[Precision, float] = {
     "float16": 2e-2,
     "int8": 1.0,
     "int16x8": 1.0,
-    "int8-weights": 0.1,
-    "int4-weights": 0.1,
+    "int8-weights": 0.25,
+    "int4-weights": 0.25,
 }
 """Largest accepted difference for each numeric form, as a share of the output's range.
 
-An artifact with integer activations is compared tensor by tensor and operator by operator where
-the target can (`Target.verify`); end to end, one rounding may change all that follows. With
-weights alone in integers, kernels may round activations to 8 bits as they come."""
+A quantized artifact is compared tensor by tensor and operator by operator where the target can
+(`Target.verify`); end to end, one rounding may change all that follows. With weights alone in
+integers, kernels may round activations to 8 bits as they come: of seven networks the worst,
+mobilenet_v2 of random weights, was 0.08 off, and the worst trained one 0.025."""
 
 MAX_ROUNDED_SHARE = 1.0
 """A layer on integer weights may be as far off as rounding its activations explains."""

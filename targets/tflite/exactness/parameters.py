@@ -180,6 +180,9 @@ def _feature_orders(node: ir.Node, weights: Array, *, transposed: bool) -> Itera
                 order = np.arange(np.prod(sizes)).reshape(sizes)
                 stored_order = np.moveaxis(order, 0, -1).reshape(-1)
                 restored = np.argsort(stored_order)
+                if restored.size != weights.shape[1 if transposed else 0]:
+                    # Heads of attention are joined here, not an image flattened.
+                    return
                 yield weights[:, restored] if transposed else weights[restored]
             return
         if producer.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
