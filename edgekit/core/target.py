@@ -15,7 +15,7 @@ from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.signature import ModelSignature
-from edgekit.errors import ConfigError, UnsupportedNode
+from edgekit.errors import UnsupportedNode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,20 +80,6 @@ class BenchConfig(FrozenModel):
     warmup_runs: int = Field(10, ge=0, description="Runs before measuring, not counted.")
     runs: int = Field(100, ge=1, description="Measured runs.")
     memory: bool = Field(True, description="Measure peak memory in a fresh process.")
-
-
-def require_integer_activations(config: LowerConfig) -> None:
-    """Refuses integer inputs and outputs for an artifact whose activations are float.
-
-    Raises:
-        ConfigError: If they are asked for.
-    """
-    if config.io != "float32" and config.precision not in INTEGER_ACTIVATIONS:
-        raise ConfigError(
-            f"Inputs and outputs of type {config.io} (--io) need integer activations, but "
-            f"precision {config.precision} keeps them float32; use "
-            f"{' or '.join(INTEGER_ACTIVATIONS)}, or leave --io out."
-        )
 
 
 class TargetInfo(FrozenModel):

@@ -23,7 +23,6 @@ from edgekit.core.target import (
     Session,
     SupportReport,
     TargetInfo,
-    require_integer_activations,
 )
 from edgekit.errors import ConfigError, InputError, UnsupportedError, UnsupportedGraphError
 from edgekit.targets.onnxruntime import INFO
@@ -89,8 +88,7 @@ class OnnxRuntimeTarget:
                 f"Target {INFO.name!r} has no engine {config.engine!r}; it has "
                 f"{', '.join(INFO.engines)}."
             )
-        require_integer_activations(config)
-        if config.weight_compute not in {None, *INFO.weight_computes}:
+            if config.weight_compute not in {None, *INFO.weight_computes}:
             raise ConfigError(
                 f"Target {INFO.name!r} does not compute {config.weight_compute} with integer "
                 f"weights; it has {', '.join(INFO.weight_computes)}."

@@ -25,7 +25,6 @@ from edgekit.core.target import (
     SupportReport,
     TargetInfo,
     WeightCompute,
-    require_integer_activations,
 )
 from edgekit.errors import ConfigError, InputError, MissingToolError
 from edgekit.targets.tflite import INFO
@@ -253,7 +252,6 @@ def _check_config(config: LowerConfig) -> None:
             f"Target {INFO.name!r} has no engine {config.engine!r}; "
             f"it has {', '.join(INFO.engines)}."
         )
-    require_integer_activations(config)
 
 
 def _weight_compute(config: LowerConfig) -> WeightCompute:

@@ -26,6 +26,7 @@ from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.quant import SCHEMES
 from edgekit.core.target import (
+    QUANTIZED,
     BenchConfig,
     Inspection,
     LowerConfig,
@@ -50,7 +51,9 @@ PRECISIONS = [
     for name in NAMES
     for precision in import_module(f"edgekit.targets.{name}").INFO.precisions
 ]
-TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 0.1}
+TOLERANCE = {
+    "float32": 1e-5, "float16": 1e-2, "int8": 0.1, "int8-weights": 0.03, "int4-weights": 0.03,
+}  # fmt: skip
 """Largest difference from the reference, as a share of the output's range.
 
 Of a small random network the four scores span some 40 integers, so one step is 2.5 %.
@@ -117,14 +120,14 @@ def save(model: ir.Model, folder: Path) -> Artifact:
 
 
 def source_for(precision: Precision, folder: Path, batch: int | str = 1) -> Artifact:
-    """The graph that a precision is lowered from: the QDQ graph for int8."""
+    """The graph that a precision is lowered from: a QDQ graph where there are integers."""
     model = build(batch)
-    if precision != "int8":
+    if precision not in QUANTIZED:
         return save(model, folder)
     signature = signature_of(model)
     feeds = [random_feeds(signature, seed) for seed in range(4)]
     quantized = quantize_ptq(
-        model, lambda: iter(feeds), SCHEMES["int8"], PtqOptions(method="minmax")
+        model, lambda: iter(feeds), SCHEMES[precision], PtqOptions(method="minmax")
     )
     source = save(quantized.model, folder)
     return source.model_copy(update={"kind": ArtifactKind.QDQ_ONNX})
