@@ -88,7 +88,7 @@ class OnnxRuntimeTarget:
                 f"Target {INFO.name!r} has no engine {config.engine!r}; it has "
                 f"{', '.join(INFO.engines)}."
             )
-            if config.weight_compute not in {None, *INFO.weight_computes}:
+        if config.weight_compute not in {None, *INFO.weight_computes}:
             raise ConfigError(
                 f"Target {INFO.name!r} does not compute {config.weight_compute} with integer "
                 f"weights; it has {', '.join(INFO.weight_computes)}."

@@ -40,6 +40,7 @@ type Array = npt.NDArray[Any]
 _FLOAT16_MAX = 65504.0
 _MAX_PLAIN_TRANSPOSE_RANK = 4
 _BIG_TRANSPOSE_VERSION = 4
+_MATRIX = 2
 _WEIGHT_TYPES = frozenset({"int4", "int8"})
 IMAGE_RANK = 4
 
@@ -182,10 +183,15 @@ class LoweringContext:
         if parameter is None or parameter.type.dtype not in _WEIGHT_TYPES:
             return self.parameter(value, role)
         quantization = parameter.type.quantization
-        if quantization is not None and quantization.block_size and parameter.array.ndim != 2:
-            raise Refusal(f"{role} {value.name!r} in blocks", "blocks of a matrix")
-        sliced = None if quantization is None or quantization.block_size else quantization.axis
-        if sliced not in {None, axis}:
+        if quantization is None or quantization.axis is None:
+            return parameter
+        sliced, rank = quantization.axis, parameter.array.ndim
+        if quantization.block_size and (rank != _MATRIX or sliced == axis):
+            raise Refusal(
+                f"{role} {value.name!r} in blocks along axis {sliced} of {rank}",
+                "blocks of a matrix along its inputs",
+            )
+        if not quantization.block_size and sliced != axis:
             raise Refusal(
                 f"{role} {value.name!r} with a scale for each slice along axis {sliced}",
                 f"one scale, or one for each output (axis {axis})",

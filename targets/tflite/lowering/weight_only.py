@@ -17,7 +17,6 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.block_scales import fit_float16
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.quantization import (
     FLOAT32,
     Parameter,
@@ -178,9 +177,6 @@ def _restored(context: LoweringContext, tensor: int, weights: Parameter) -> int:
         version = 5 if quantization.axis is not None else 2
         version = 6 if weights.type.dtype == "int4" else version
         return context.constant_step(_dequantize(version), tensor, shape, name)
-    if quantization.axis != weights.array.ndim - 1:
-        raise Refusal("weights in blocks along an axis that is not summed over last",
-                      "blocks along the inputs")  # fmt: skip
     # DEQUANTIZE takes blocks for the whole and gives wrong numbers; as slices they are right.
     rows = weights.array.reshape(-1, quantization.block_size)
     sliced = TensorType(
