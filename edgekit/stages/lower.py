@@ -222,7 +222,7 @@ def _require_exact(
             f"{lines}\nPlease report the model."
         )
     if report.weights_only:
-        return [Note(text=_weights_text(report))]
+        return [Note(text=_weights_text(report))] if report.compared_tensors else []
     notes = [
         Note(
             text=f"{report.compared_tensors} quantized tensors compared with the QDQ graph: none "

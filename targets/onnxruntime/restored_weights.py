@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.graph.quantized import NO_WEIGHTS
 from edgekit.graph.values import Array, add_initializer, constant_array, int_attribute
 
 
@@ -19,7 +20,7 @@ def restore_weights(model: ir.Model) -> tuple[str, ...]:
     """Rewrites every DequantizeLinear of a constant; ``model`` is edited.
 
     Returns:
-        One note that tells how many there were.
+        One note that tells how many there were, or that there were none.
     """
     count = 0
     for node in list(model.graph):
@@ -30,6 +31,8 @@ def restore_weights(model: ir.Model) -> tuple[str, ...]:
     for initializer in list(model.graph.initializers.values()):
         if not initializer.uses() and not initializer.is_graph_output():
             del model.graph.initializers[str(initializer.name)]
+    if not count:
+        return (NO_WEIGHTS,)
     layers = "1 weight tensor is" if count == 1 else f"{count} weight tensors are"
     note = (
         f"{layers} stored as integers and restored to float32 when the file is loaded: "

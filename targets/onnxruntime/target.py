@@ -162,7 +162,20 @@ class OnnxRuntimeTarget:
     def verify(
         self, artifact: Path, source: Path, samples: Sequence[Mapping[str, Array]]
     ) -> ExactnessReport | Unavailable:
-        """Not needed: the artifact is the QDQ graph, its zero points moved by 128."""
+        """Compares integer weights; with integer activations the artifact is the QDQ graph.
+
+        Raises:
+            InputError: If a file is missing or damaged.
+        """
+        from edgekit.graph.io import load_onnx
+        from edgekit.targets.onnxruntime.weight_comparison import (
+            compare_weights,
+            has_integer_weights_alone,
+        )
+
+        graph = load_onnx(source)
+        if has_integer_weights_alone(graph):
+            return compare_weights(load_onnx(artifact), graph)
         return Unavailable(
             reason="target onnxruntime runs the QDQ graph itself; LowerStage compares the outputs."
         )

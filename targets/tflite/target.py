@@ -89,7 +89,7 @@ class TFLiteTarget:
         if missing is not None:
             return missing
         from edgekit.graph.io import load_onnx, read_metadata
-        from edgekit.graph.quantized import require_qdq
+        from edgekit.graph.quantized import NO_WEIGHTS, is_quantized, require_qdq
         from edgekit.targets.tflite.metadata import embed_metadata
         from edgekit.targets.tflite.metadata_description import describe
         from edgekit.targets.tflite.verification import verify_structure
@@ -123,7 +123,9 @@ class TFLiteTarget:
             precision=config.precision,
         )
         described = describe(metadata, lowered.signature).notes
-        return Lowered(artifact, (*lowered.notes, *described, *structure.notes()))
+        unchanged = config.precision in WEIGHTS_ONLY and not is_quantized(model)
+        notes = [NO_WEIGHTS] if unchanged else []
+        return Lowered(artifact, (*notes, *lowered.notes, *described, *structure.notes()))
 
     def load(self, artifact: Path, config: RuntimeConfig) -> Session | Unavailable:
         """Loads a .tflite file into LiteRT, with XNNPACK where it can run the operators.
