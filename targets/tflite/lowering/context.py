@@ -33,15 +33,13 @@ from edgekit.targets.tflite.lowering.quantization import (
     TensorType,
     dequantized,
 )
-from edgekit.targets.tflite.lowering.weight_only import runnable
+from edgekit.targets.tflite.lowering.weight_only import WEIGHT_TYPES, runnable
 
 type Array = npt.NDArray[Any]
 
 _FLOAT16_MAX = 65504.0
 _MAX_PLAIN_TRANSPOSE_RANK = 4
 _BIG_TRANSPOSE_VERSION = 4
-_MATRIX = 2
-_WEIGHT_TYPES = frozenset({"int4", "int8"})
 IMAGE_RANK = 4
 
 
@@ -165,36 +163,6 @@ class LoweringContext:
             raise Refusal(
                 f"{role} {value.name!r} is not quantized, but the node's input and output are",
                 f"a constant {role} behind DequantizeLinear",
-            )
-        return parameter
-
-    def weights(self, value: ir.Value, role: str, axis: int) -> Parameter:
-        """Weights of a layer: integers wherever the graph has them, floats else.
-
-        Args:
-            value: The constant, dequantized or not.
-            role: What it is, for messages.
-            axis: Where its outputs lie, which alone may have scales of their own.
-
-        Raises:
-            Refusal: As `parameter`; and for scales along another axis.
-        """
-        parameter = self.quantized.constants.get(value)
-        if parameter is None or parameter.type.dtype not in _WEIGHT_TYPES:
-            return self.parameter(value, role)
-        quantization = parameter.type.quantization
-        if quantization is None or quantization.axis is None:
-            return parameter
-        sliced, rank = quantization.axis, parameter.array.ndim
-        if quantization.block_size and (rank != _MATRIX or sliced == axis):
-            raise Refusal(
-                f"{role} {value.name!r} in blocks along axis {sliced} of {rank}",
-                "blocks of a matrix along its inputs",
-            )
-        if not quantization.block_size and sliced != axis:
-            raise Refusal(
-                f"{role} {value.name!r} with a scale for each slice along axis {sliced}",
-                f"one scale, or one for each output (axis {axis})",
             )
         return parameter
 
@@ -391,7 +359,7 @@ class LoweringContext:
         if key not in self._constants:
             tensor = self.model.add_tensor(name, array.shape, parameter.type, array)
             self._constants[key] = tensor
-            if parameter.type.dtype in _WEIGHT_TYPES:
+            if parameter.type.dtype in WEIGHT_TYPES:
                 self.integer_weights[tensor] = parameter
         return self._constants[key]
 

@@ -13,10 +13,12 @@ from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.block_scales import fit_float16
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.quantization import (
     FLOAT32,
     Parameter,
@@ -27,10 +29,13 @@ from edgekit.targets.tflite.lowering.quantization import (
 if TYPE_CHECKING:
     from edgekit.targets.tflite.lowering.context import LoweringContext
 
+WEIGHT_TYPES = frozenset({"int4", "int8"})
+"""Integers that weights are stored in."""
+_MATRIX = 2
 _WEIGHTS = 1
 """Place of the weights among the inputs of every operator with weights."""
 _DYNAMIC = frozenset({"CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
-_GROUPED_CONV, _HYBRID_CONV, _PER_CHANNEL_CONV = 6, 2, 5
+_HYBRID_CONV, _PER_CHANNEL_CONV = 2, 5
 _ASYMMETRIC_LINEAR, _PER_CHANNEL_LINEAR = 9, 12
 _BLOCK_MULTIPLE = 32
 _FEWEST_UNITS_OF_BLOCKS = 4
@@ -39,6 +44,38 @@ _ACTIVATIONS = {
     schema.ActivationFunctionType.RELU_N1_TO_1: "RELU_N1_TO_1",
     schema.ActivationFunctionType.RELU6: "RELU6",
 }
+
+
+def layer_weights(context: LoweringContext, value: ir.Value, role: str, axis: int) -> Parameter:
+    """Weights of a layer: integers wherever the graph has them, floats else.
+
+    Args:
+        context: The lowering.
+        value: The constant, dequantized or not.
+        role: What it is, for messages.
+        axis: Where its outputs lie, which alone may have scales of their own.
+
+    Raises:
+        Refusal: As `LoweringContext.parameter`; and for scales along another axis.
+    """
+    parameter = context.quantized.constants.get(value)
+    if parameter is None or parameter.type.dtype not in WEIGHT_TYPES:
+        return context.parameter(value, role)
+    quantization = parameter.type.quantization
+    if quantization is None or quantization.axis is None:
+        return parameter
+    sliced, rank = quantization.axis, parameter.array.ndim
+    if quantization.block_size and (rank != _MATRIX or sliced == axis):
+        raise Refusal(
+            f"{role} {value.name!r} in blocks along axis {sliced} of {rank}",
+            "blocks of a matrix along its inputs",
+        )
+    if not quantization.block_size and sliced != axis:
+        raise Refusal(
+            f"{role} {value.name!r} with a scale for each slice along axis {sliced}",
+            f"one scale, or one for each output (axis {axis})",
+        )
+    return parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +107,9 @@ def runnable(context: LoweringContext, operator: Operator, inputs: Sequence[int]
         return Runnable(operator, inputs)
     tensor = inputs[_WEIGHTS]
     exact = context.weight_compute == "exact"
-    reason = "" if exact else _why_restored(operator, weights)
+    channels = context.model.shape_of(inputs[0])[-1:]
+    grouped = operator.name == "CONV_2D" and channels != weights.array.shape[-1:]
+    reason = "" if exact else _why_restored(operator, weights, grouped=grouped)
     if not exact and not reason:
         context.dynamic.add(tensor)
         return _dynamic(operator, inputs, weights.type)
@@ -109,7 +148,7 @@ def _integer_weights(context: LoweringContext, inputs: Sequence[int]) -> Paramet
     return parameter if computes_in_float else None
 
 
-def _why_restored(operator: Operator, weights: Parameter) -> str:
+def _why_restored(operator: Operator, weights: Parameter, *, grouped: bool) -> str:
     """Why LiteRT 2.1.2 cannot compute on these integers, or not well; empty where it can."""
     quantization = weights.type.quantization
     if operator.name not in _DYNAMIC or quantization is None:
@@ -121,12 +160,11 @@ def _why_restored(operator: Operator, weights: Parameter) -> str:
         return _why_no_blocks(quantization, weights.array.shape[0])
     if four_bits and operator.name == "TRANSPOSE_CONV":
         return "TRANSPOSE_CONV gives NaN for 4-bit weights"
-    if operator.name == "CONV_2D" and operator.version >= _GROUPED_CONV:
-        if four_bits:
-            return "convolutions with groups have no kernel for 4-bit weights"
-        if quantization.axis is None:
-            # The builtin kernel reads a scale for each output; XNNPACK would be right.
-            return "convolutions with groups need a scale for each output"
+    if grouped and four_bits:
+        return "convolutions with groups have no kernel for 4-bit weights"
+    if grouped and quantization.axis is None:
+        # The builtin kernel reads a scale for each output; XNNPACK would be right.
+        return "convolutions with groups need a scale for each output"
     return ""
 
 
