@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -71,8 +72,9 @@ class LoweringContext:
             has them: ONNX feature index of each stored feature.
         origins: The value that each tensor was made for, and the order it is stored in.
         integer_weights: Content of the tensors of 4-bit and 8-bit weights.
-        dynamic: Those that a kernel computes on although its activations are float.
-        restored: Those that a DEQUANTIZE restores, by the reason; no reason where it was wished.
+        dynamic: Layers with float activations whose kernel computes on the integers.
+        restored: Layers whose weights a DEQUANTIZE restores, by the reason; no reason where it
+            was wished.
     """
 
     model: FlatbufferModel
@@ -89,8 +91,8 @@ class LoweringContext:
     feature_order: dict[ir.Value, npt.NDArray[np.int64]] = field(default_factory=dict)
     origins: dict[int, tuple[ir.Value, Axes]] = field(default_factory=dict)
     integer_weights: dict[int, Parameter] = field(default_factory=dict)
-    dynamic: set[int] = field(default_factory=set)
-    restored: dict[str, set[int]] = field(default_factory=dict)
+    dynamic: int = 0
+    restored: Counter[str] = field(default_factory=Counter)
     _stored: dict[ir.Value, list[Stored]] = field(default_factory=dict)
     _images: dict[ir.Value, list[Stored]] = field(default_factory=dict)
     _reshape_sources: dict[int, int] = field(default_factory=dict)

@@ -111,9 +111,9 @@ def runnable(context: LoweringContext, operator: Operator, inputs: Sequence[int]
     grouped = operator.name == "CONV_2D" and channels != weights.array.shape[-1:]
     reason = "" if exact else _why_restored(operator, weights, grouped=grouped)
     if not exact and not reason:
-        context.dynamic.add(tensor)
+        context.dynamic += 1
         return _dynamic(operator, inputs, weights.type)
-    context.restored.setdefault(reason, set()).add(tensor)
+    context.restored[reason] += 1
     changed = [*inputs]
     changed[_WEIGHTS] = _restored(context, tensor, weights)
     return Runnable(operator, changed)
@@ -128,14 +128,14 @@ def weight_notes(context: LoweringContext) -> tuple[str, ...]:
             "activations are rounded to 8 bits as they come; --weight-compute exact computes in "
             "float32."
         )
-    for reason, tensors in context.restored.items():
+    for reason, count in context.restored.items():
         why = f": {reason}" if reason else ""
-        notes.append(f"Integer weights restored to float32: {_layers(tensors)}{why}.")
+        notes.append(f"Integer weights restored to float32: {_layers(count)}{why}.")
     return tuple(notes)
 
 
-def _layers(tensors: set[int]) -> str:
-    return "1 layer" if len(tensors) == 1 else f"{len(tensors)} layers"
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"
 
 
 def _integer_weights(context: LoweringContext, inputs: Sequence[int]) -> Parameter | None:

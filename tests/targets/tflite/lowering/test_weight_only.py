@@ -214,6 +214,7 @@ def test_one_weight_read_by_two_layers_is_stored_and_restored_once() -> None:
     built = build_layer(layer)
     made = lowered(built, "exact")
     assert dict(operator_counts(made.data)) == {"DEQUANTIZE": 1, "FULLY_CONNECTED": 2}
+    assert made.notes == ("Integer weights restored to float32: 2 layers.",)
     assert_exact(built, made, feeds_for(layer))
     assert len(made.data) < len(lower_graph(floats_of(built), LoweringOptions()).data) + 600
 
