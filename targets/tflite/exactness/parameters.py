@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from edgekit.targets.tflite.tensor_origin import TensorOrigin
 type Array = npt.NDArray[Any]
 
 _MATRIX = 2
+_LINE = 3
 _IMAGE = 4
 
 
@@ -145,6 +147,9 @@ def _in_onnx_order(value: ir.Value, array: Array, stored: Array) -> Iterator[Arr
             moved = stored.transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2))
             if node.op_type == "ConvTranspose":
                 moved = stored.transpose(3, 0, 1, 2)
+            # One spatial axis is stored as an image of height 1.
+            if array.ndim == _LINE and moved.shape[2] == 1:
+                moved = moved[:, :, 0]
             if moved.shape == array.shape:
                 yield moved
         elif index == 1 and node.op_type in {"Gemm", "MatMul"} and stored.ndim == _MATRIX:
@@ -154,20 +159,22 @@ def _in_onnx_order(value: ir.Value, array: Array, stored: Array) -> Iterator[Arr
                     yield moved
         else:
             yield from _elementwise_orders(array, stored)
+            if node.op_type == "MatMul" and array.ndim == stored.ndim:
+                yield from _batch_orders(array, stored)
 
 
 def _feature_orders(node: ir.Node, weights: Array, *, transposed: bool) -> Iterator[Array]:
-    """Weights as they are, and with features of a flattened NHWC image in ONNX's order."""
+    """Weights as they are, and with features that were flattened channels last in ONNX's order."""
     yield weights
     value = node.inputs[0]
     while value is not None and (producer := value.producer()) is not None:
         if producer.op_type in {"Reshape", "Flatten"}:
             source = producer.inputs[0]
             shape = list(source.shape) if source is not None and source.shape is not None else []
-            if len(shape) == _IMAGE and all(isinstance(dim, int) for dim in shape[1:]):
-                channels, height, width = (int(str(dim)) for dim in shape[1:])
-                order = np.arange(channels * height * width).reshape(channels, height, width)
-                stored_order = order.transpose(1, 2, 0).reshape(-1)
+            if len(shape) in {_LINE, _IMAGE} and all(isinstance(dim, int) for dim in shape[1:]):
+                sizes = [int(str(dim)) for dim in shape[1:]]
+                order = np.arange(np.prod(sizes)).reshape(sizes)
+                stored_order = np.moveaxis(order, 0, -1).reshape(-1)
                 restored = np.argsort(stored_order)
                 yield weights[:, restored] if transposed else weights[restored]
             return
@@ -176,11 +183,23 @@ def _feature_orders(node: ir.Node, weights: Array, *, transposed: bool) -> Itera
         value = producer.inputs[0]
 
 
+def _batch_orders(array: Array, stored: Array) -> Iterator[Array]:
+    """A factor of a product with its batch axes in every order."""
+    batches = stored.ndim - _MATRIX
+    for order in permutations(range(batches)):
+        moved = stored.transpose(*order, batches, batches + 1)
+        if moved.shape == array.shape:
+            yield moved
+
+
 def _elementwise_orders(array: Array, stored: Array) -> Iterator[Array]:
     """A broadcast operand: the same elements with axes of size 1 added or dropped."""
     if stored.size != array.size:
         return
     yield stored.reshape(array.shape)
-    if array.ndim == _IMAGE:
-        lead = [1] * (_IMAGE - stored.ndim)
-        yield stored.reshape(*lead, *stored.shape).transpose(0, 3, 1, 2).reshape(array.shape)
+    if array.ndim in {_LINE, _IMAGE}:
+        lead = [1] * (array.ndim - stored.ndim)
+        moved = stored.reshape(*lead, *stored.shape) if stored.ndim <= array.ndim else stored
+        if array.ndim == _LINE and moved.ndim == _IMAGE:
+            moved = moved.reshape(moved.shape[0], *moved.shape[2:])
+        yield np.moveaxis(moved, -1, 1).reshape(array.shape)

@@ -130,7 +130,7 @@ def _run_cut(
     worst, wrong, total = 0, 0, 0
     shapes: dict[int, tuple[int, ...]] = defaultdict(tuple)
     for reference in references:
-        arrays = [_stored(reference, known[tensor]) for tensor in inputs]
+        arrays = [_stored(reference, known[t], model.tensors[t].shape) for t in inputs]
         for detail, array in zip(input_details, arrays, strict=True):
             if shapes[detail["index"]] != array.shape:
                 interpreter.resize_tensor_input(detail["index"], array.shape)
@@ -140,7 +140,7 @@ def _run_cut(
             interpreter.set_tensor(detail["index"], array)
         interpreter.invoke()
         made = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-        expected = _stored(reference, known[output])
+        expected = _stored(reference, known[output], model.tensors[output].shape)
         steps = np.abs(made.astype(np.int64) - expected.astype(np.int64))
         worst = max(worst, int(steps.max(initial=0)))
         wrong += int((steps > 0).sum())
@@ -153,9 +153,12 @@ def _run_cut(
     )
 
 
-def _stored(reference: Mapping[str, Array], origin: TensorOrigin) -> Array:
-    array = reference[origin.value]
-    return np.ascontiguousarray(array.transpose(origin.stored_axes))
+def _stored(reference: Mapping[str, Array], origin: TensorOrigin, shape: tuple[int, ...]) -> Array:
+    """Integers of a value in the order of the file; a line ``[N, C, L]`` may be an image there."""
+    array = reference[origin.value].transpose(origin.stored_axes)
+    if len(shape) > array.ndim:
+        array = np.expand_dims(array, origin.stored_axes.index(array.ndim - 1))
+    return np.ascontiguousarray(array)
 
 
 def _as_int8(array: Array) -> Array:

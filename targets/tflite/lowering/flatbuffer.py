@@ -6,7 +6,8 @@ The schema is TensorFlow Lite's ``schema.fbs`` version 3, in the generated form 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,12 +90,12 @@ class FlatbufferModel:
     description: str
     _tensors: list[Any] = field(default_factory=list)
     _types: list[TensorType] = field(default_factory=list)
+    _shapes: list[tuple[Dim, ...]] = field(default_factory=list)
     _operators: list[Any] = field(default_factory=list)
     _codes: dict[tuple[int, int], int] = field(default_factory=dict)
     _buffers: list[bytes] = field(default_factory=lambda: [b""])
     _buffer_of: dict[bytes, int] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
-    _dropped: set[int] = field(default_factory=set)
 
     def add_tensor(
         self,
@@ -123,6 +124,7 @@ class FlatbufferModel:
         tensor.buffer = 0 if data is None else self._add_buffer(data)
         self._tensors.append(tensor)
         self._types.append(tensor_type)
+        self._shapes.append(tuple(shape))
         return len(self._tensors) - 1
 
     def rename(self, tensor: int, name: str) -> None:
@@ -140,6 +142,10 @@ class FlatbufferModel:
     def type_of(self, tensor: int) -> TensorType:
         """Element type of a tensor."""
         return self._types[tensor]
+
+    def shape_of(self, tensor: int) -> tuple[Dim, ...]:
+        """Stored shape of a tensor, a symbolic dim as a string."""
+        return self._shapes[tensor]
 
     def name_of(self, tensor: int) -> str:
         """The name of a tensor."""
@@ -192,8 +198,23 @@ class FlatbufferModel:
             WrittenOperator(_BUILTIN_NAMES[names[op.opcodeIndex]], op) for op in self._operators
         ]
 
+    def needed(self, outputs: Collection[int]) -> tuple[list[Any], set[int]]:
+        """Operators that the outputs depend on, in order, and the tensors that they touch.
+
+        Args:
+            outputs: Tensors that the model gives.
+        """
+        read = set(outputs)
+        kept = []
+        for record in reversed(self._operators):
+            if not read.isdisjoint(record.outputs):
+                kept.append(record)
+                read.update(index for index in record.inputs if index >= 0)
+        touched = read.union(*(record.outputs for record in kept))
+        return kept[::-1], touched
+
     def build(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytes:
-        """Serialises the model; nothing can be added afterwards.
+        """Serialises the model; what no output depends on is left out.
 
         Args:
             inputs: Tensor index by signature name, in order.
@@ -202,40 +223,29 @@ class FlatbufferModel:
         Returns:
             The file's bytes; equal calls give equal bytes.
         """
-        model = schema.ModelT()
+        operators, touched = self.needed(outputs.values())
+        tensors = sorted(touched.union(inputs.values()))
+        buffers = sorted({0, *(self._tensors[tensor].buffer for tensor in tensors)})
+        place = {tensor: position for position, tensor in enumerate(tensors)}
+        model, graph = schema.ModelT(), schema.SubGraphT()
         model.version = 3
         model.description = self.description
-        model.operatorCodes = [_operator_code(code, ver) for code, ver in self._codes]
-        model.buffers = [_buffer(data) for data in self._buffers]
-        subgraph = self._subgraph(inputs, outputs)
-        model.subgraphs = [subgraph]
-        model.signatureDefs = [
-            _signature(
-                dict(zip(inputs, subgraph.inputs, strict=True)),
-                dict(zip(outputs, subgraph.outputs, strict=True)),
-            )
-        ]
-        return pack_model(model)
-
-    def drop_tensor(self, tensor: int) -> None:
-        """Leaves a tensor that nothing reads or writes any more out of the file."""
-        self._names.discard(self._tensors[tensor].name)
-        self._tensors[tensor].name = ""
-        self._dropped.add(tensor)
-
-    def _subgraph(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Any:
-        kept = [index for index in range(len(self._tensors)) if index not in self._dropped]
-        place = {index: position for position, index in enumerate(kept)} | {-1: -1}
-        graph = schema.SubGraphT()
+        model.buffers = [_buffer(self._buffers[index]) for index in buffers]
         graph.name = "main"
-        graph.tensors = [self._tensors[index] for index in kept]
-        for operator in self._operators:
-            operator.inputs = [place[index] for index in operator.inputs]
-            operator.outputs = [place[index] for index in operator.outputs]
-        graph.operators = self._operators
-        graph.inputs = [place[index] for index in inputs.values()]
-        graph.outputs = [place[index] for index in outputs.values()]
-        return graph
+        graph.tensors = [copy(self._tensors[tensor]) for tensor in tensors]
+        buffer_place = {buffer: position for position, buffer in enumerate(buffers)}
+        for record in graph.tensors:
+            record.buffer = buffer_place[record.buffer]
+        codes = list(self._codes)
+        used = sorted({record.opcodeIndex for record in operators})
+        model.operatorCodes = [_operator_code(*codes[index]) for index in used]
+        graph.operators = [_moved(record, place, used) for record in operators]
+        stored_inputs = {name: place[tensor] for name, tensor in inputs.items()}
+        stored_outputs = {name: place[tensor] for name, tensor in outputs.items()}
+        graph.inputs, graph.outputs = list(stored_inputs.values()), list(stored_outputs.values())
+        model.subgraphs = [graph]
+        model.signatureDefs = [_signature(stored_inputs, stored_outputs)]
+        return pack_model(model)
 
     def _unique(self, name: str) -> str:
         candidate, number = name, 1
@@ -260,6 +270,15 @@ def _buffer(data: bytes) -> Any:
     record = schema.BufferT()
     record.data = data or None
     return record
+
+
+def _moved(record: Any, place: Mapping[int, int], codes: Sequence[int]) -> Any:
+    """An operator's record for tensors and operator codes at other places."""
+    moved = copy(record)
+    moved.inputs = [place[index] if index >= 0 else index for index in record.inputs]
+    moved.outputs = [place[index] for index in record.outputs]
+    moved.opcodeIndex = codes.index(record.opcodeIndex)
+    return moved
 
 
 def _operator_code(code: int, version: int) -> Any:

@@ -14,14 +14,16 @@ from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lo
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import FlatbufferModel
 from edgekit.targets.tflite.lowering.fusion import plan_bias_additions, plan_fused_activations
-from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, has_spatial_operator
+from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, keeps_stored
 from edgekit.targets.tflite.lowering.interface import (
     integer_inputs,
     integer_outputs,
     stored_integers,
 )
-from edgekit.targets.tflite.lowering.layout import NHWC, Axes, identity, stored_shape
+from edgekit.targets.tflite.lowering.layout import Axes, identity, stored_shape
+from edgekit.targets.tflite.lowering.line_images import sees_images
 from edgekit.targets.tflite.lowering.node_view import Refusal
+from edgekit.targets.tflite.lowering.preparation import prepare
 from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
@@ -76,16 +78,19 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
     Raises:
         UnsupportedGraphError: With every node that cannot be expressed.
     """
+    prepared = prepare(model)
+    model = prepared.model
     context = LoweringContext(
         model=FlatbufferModel(options.description),
         weights_dtype=options.weights_dtype,
         fused=plan_fused_activations(model.graph),
         biases=plan_bias_additions(model.graph),
+        reasons=prepared.reasons,
         quantized=read_quantized_values(model.graph),
     )
     inputs = _place_inputs(context, model.graph)
     refused = _lower_nodes(context, model)
-    context.integer = False
+    context.integer = context.as_images = False
     if refused:
         raise UnsupportedGraphError("tflite", refused, _REMEDY)
     outputs = _place_outputs(context, model.graph, set(inputs.values()))
@@ -106,12 +111,12 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
             for value, (_, axes) in zip(model.graph.outputs, outputs, strict=True)
         ),
     )
+    _, written = context.model.needed(list(named.values()))
     origins = tuple(
-        TensorOrigin(tensor=name, value=str(value.name), stored_axes=axes)
+        TensorOrigin(tensor=context.model.name_of(tensor), value=str(value.name), stored_axes=axes)
         for tensor, (value, axes) in context.origins.items()
         # Inputs and outputs in uint8 hold other integers than the value they stand for.
-        if (name := context.model.name_of(tensor))
-        and context.model.type_of(tensor).dtype != "uint8"
+        if tensor in written and context.model.type_of(tensor).dtype != "uint8"
     )
     data = context.model.build(inputs, named)
     return LoweredGraph(data, signature, tuple(context.notes), origins)
@@ -147,9 +152,11 @@ def _lower_nodes(context: LoweringContext, model: ir.Model) -> list[UnsupportedN
         try:
             support = _support_of(node)
             context.integer = support.integer and _between_quantized_values(context, node)
+            context.as_images = sees_images(node, context.is_image)
             support.lower(context, node)
         except Refusal as refusal:
             refused.append(_describe(model, node, refusal))
+            context.as_images = False
             _bind_placeholders(context, node)
     return refused
 
@@ -168,7 +175,8 @@ def _between_quantized_values(context: LoweringContext, node: ir.Node) -> bool:
     """
     operands = [value for value in node.inputs if value is not None]
     computed = [value for value in operands if context.constant(value) is None]
-    if not computed or computed[0] not in context.quantized.activations:
+    floats = [value for value in computed[1:] if value.dtype == ir.DataType.FLOAT]
+    if not computed or any(v not in context.quantized.activations for v in (computed[0], *floats)):
         return False
     if node.op_type in _WITH_QUANTIZED_CONSTANTS and any(
         value not in computed and value not in context.quantized.constants for value in operands
@@ -210,17 +218,15 @@ def _place_outputs(
     """Gives every output a tensor of its own with the output's exact name."""
     placed = []
     input_names = {str(value.name) for value in graph.inputs}
-    images = has_spatial_operator(graph)
     for value in graph.outputs:
         axes = context.axes(value)
-        # One rule for a whole model: images are NHWC where there is anything to convolve.
-        if not (images and axes == NHWC):
+        if not keeps_stored(graph, axes):
             axes = identity(len(axes))
         tensor = context.tensor(value, axes)
         name = str(value.name)
         if tensor in taken or context.constant(value) is not None:
             shape = stored_shape(context.shape(value), axes)
-            tensor = context.reshape(tensor, shape, TensorType(context.dtype(value)), name)
+            tensor = context.copy(tensor, shape, TensorType(context.dtype(value)), name)
         if name in input_names:
             # Tensor names are unique; the signature still calls this output by its own name.
             name = f"{name}/output"

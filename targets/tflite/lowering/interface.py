@@ -75,7 +75,6 @@ def integer_outputs(
             model.retype(tensor, _unsigned(stored))
             model.add_operator(Operator("QUANTIZE", schema.QuantizeOptionsT()), [source], [tensor])
             continue
-        model.drop_tensor(tensor)
         model.rename(source, name)
         made[name] = source
     return made
@@ -109,8 +108,6 @@ def _take_over(
                 operator.record.inputs = [
                     first if index == copy else index for index in operator.inputs
                 ]
-            model.drop_tensor(copy)
-    model.drop_tensor(tensor)
     model.rename(first, name)
     return first
 

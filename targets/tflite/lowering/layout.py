@@ -16,6 +16,7 @@ type Axes = tuple[int, ...]
 type Dim = int | str
 
 NHWC: Axes = (0, 2, 3, 1)
+NLC: Axes = (0, 2, 1)
 
 _SYMBOLIC_FACTOR = 1_000_003
 """Stands for a symbolic dim in products: a prime that no real dim is a multiple of."""
@@ -82,7 +83,8 @@ def plan_reshape(before: Sequence[Dim], after: Sequence[Dim], axes: Axes) -> Res
     Both shapes are cut into the smallest groups of axes with equal products (a merge, a
     split, or an untouched axis). A group can be reshaped in place if its input axes lie side
     by side in logical order; otherwise the plan asks for a transposition that brings them
-    together and leaves the order of the groups alone. So a channel shuffle stays in NHWC.
+    together where the last of them lies and leaves the order of the groups alone. So a channel
+    shuffle stays in NHWC, and attention's heads are merged into its last axis.
 
     Args:
         before: Logical shape of the input.
@@ -92,7 +94,7 @@ def plan_reshape(before: Sequence[Dim], after: Sequence[Dim], axes: Axes) -> Res
     groups = _matching_groups(before, after)
     group_of = {axis: number for number, (inputs, _) in enumerate(groups) for axis in inputs}
     long_axes = [axis for axis in axes if axis in group_of]
-    order = list(dict.fromkeys(group_of[axis] for axis in long_axes))
+    order = list(dict.fromkeys(group_of[axis] for axis in reversed(long_axes)))[::-1]
 
     wanted_long = [axis for number in order for axis in groups[number][0]]
     result_long = [axis for number in order for axis in groups[number][1]]

@@ -8,7 +8,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.image import image_shape, resolve_padding, spatial_size
+from edgekit.targets.tflite.lowering.image import (
+    image_shape,
+    image_weights,
+    resolve_padding,
+    spatial_size,
+)
 from edgekit.targets.tflite.lowering.layout import NHWC
 from edgekit.targets.tflite.lowering.node_view import (
     int_attribute,
@@ -25,13 +30,16 @@ _DILATED_DEPTHWISE_VERSION = 2
 
 @lowers(
     "Conv",
-    accepts="two spatial axes, constant weights and bias, any groups and dilations",
+    accepts="one or two spatial axes, constant weights and bias, any groups and dilations",
     integer=True,
 )
 def lower_conv(context: LoweringContext, node: ir.Node) -> None:
-    """Conv [N,C,H,W] * [M,C/g,kh,kw] -> CONV_2D or, with one input channel a group, depthwise."""
+    """Conv [N,C,H,W] * [M,C/g,kh,kw] -> CONV_2D or, with one input channel a group, depthwise.
+
+    With one spatial axis the context shows images of height 1.
+    """
     value = required_input(node, 0)
-    weights = context.parameter(required_input(node, 1), "weight")
+    weights = image_weights(context.parameter(required_input(node, 1), "weight"))
     units = weights.array.shape[0]
     groups = int_attribute(node, "group", 1)
     _, channels, height, width = image_shape(context, value)

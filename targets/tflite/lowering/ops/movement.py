@@ -44,7 +44,8 @@ def lower_reshape(context: LoweringContext, node: ir.Node) -> None:
     if value in context.non_negative:
         context.non_negative.add(result)
     source = context.axes(value)
-    if plan.source != source and _feeds_linear_only(result, before, after):
+    batch_first = bool(source) and source[0] == 0
+    if plan.source != source and batch_first and _feeds_linear_only(result, before, after):
         features = np.arange(int(np.prod([d for d in before[1:] if isinstance(d, int)])))
         order = features.reshape([int(d) for d in before[1:]])
         context.feature_order[result] = order.transpose([a - 1 for a in source[1:]]).reshape(-1)

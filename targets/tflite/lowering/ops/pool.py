@@ -17,15 +17,20 @@ from edgekit.targets.tflite.lowering.layout import NHWC
 from edgekit.targets.tflite.lowering.node_view import (
     Refusal,
     int_attribute,
-    ints_attribute,
     required_input,
 )
-from edgekit.targets.tflite.lowering.padding import Window, is_same_padding, read_window
+from edgekit.targets.tflite.lowering.padding import (
+    Window,
+    image_pads,
+    image_pair,
+    is_same_padding,
+    read_window,
+)
 from edgekit.targets.tflite.lowering.quantization import FLOAT32, Parameter, is_never_negative
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
-@lowers("MaxPool", accepts="two spatial axes, no dilation, no indices output", integer=True)
+@lowers("MaxPool", accepts="one or two spatial axes, no dilation, no indices output", integer=True)
 def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
     """MaxPool -> MAX_POOL_2D; padding that SAME does not give is written out.
 
@@ -54,7 +59,7 @@ def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
     context.result(result, operator, [tensor], NHWC, context.type_of(value))
 
 
-@lowers("AveragePool", accepts="two spatial axes, no dilation", integer=True)
+@lowers("AveragePool", accepts="one or two spatial axes, no dilation", integer=True)
 def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     """AveragePool -> AVERAGE_POOL_2D, which divides by the number of elements inside.
 
@@ -95,13 +100,13 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     context.result(result, Operator("MUL", options), inputs, NHWC)
 
 
-@lowers("GlobalAveragePool", accepts="two spatial axes", integer=True)
+@lowers("GlobalAveragePool", accepts="one or two spatial axes", integer=True)
 def lower_global_average_pool(context: LoweringContext, node: ir.Node) -> None:
     """GlobalAveragePool -> MEAN over height and width, keeping them as 1."""
     _global_reduce(context, node, "MEAN")
 
 
-@lowers("GlobalMaxPool", accepts="two spatial axes")
+@lowers("GlobalMaxPool", accepts="one or two spatial axes")
 def lower_global_max_pool(context: LoweringContext, node: ir.Node) -> None:
     """GlobalMaxPool -> REDUCE_MAX over height and width, keeping them as 1."""
     _global_reduce(context, node, "REDUCE_MAX")
@@ -130,7 +135,7 @@ def pool_operator(name: str, window: Window, padding: int, activation: int) -> O
 
 
 def _window(context: LoweringContext, node: ir.Node) -> tuple[Window, tuple[int, int]]:
-    size = ints_attribute(node, "kernel_shape", ())
+    size = image_pair(node, "kernel_shape")
     output_size = spatial_size(context, node.outputs[0])
     window = read_window(node, size, spatial_size(context, required_input(node, 0)), output_size)
     if window.dilations != (1, 1):
@@ -142,7 +147,7 @@ def _declared_padding(node: ir.Node, window: Window) -> Window:
     """The window with the padding that the attributes state, before ceil_mode widens it."""
     if int_attribute(node, "ceil_mode", 0) == 0:
         return window
-    pads = ints_attribute(node, "pads", (0, 0, 0, 0))
+    pads = image_pads(node)
     return Window(window.size, window.strides, window.dilations, window.begin, (pads[2], pads[3]))
 
 

@@ -105,20 +105,19 @@ def test_dynamic_batch_runs_at_other_batch_sizes() -> None:
 def test_all_refused_nodes_are_listed_with_reason_and_remedy() -> None:
     case = Case(
         "refused",
-        "c = Conv(x, k)\ne = Erf(c)\nm = MatMul(e, e)\n"
-        'p = Pad <mode = "edge"> (m, q)\ny = Relu(p)',
+        'c = Conv(x, k)\ne = Erf(c)\nm = Mish(e)\np = Pad <mode = "edge"> (m, q)\ny = Relu(p)',
         {"x": (1, 3, 6, 6)},
         {"k": (3, 3, 1, 1), "q": ints(0, 0, 1, 1, 0, 0, 1, 1)},
     )
     model = ir.from_proto(build(case))
     with pytest.raises(UnsupportedGraphError) as raised:
         lower_graph(model, LoweringOptions())
-    assert [node.op for node in raised.value.nodes] == ["Erf", "MatMul", "Pad"]
+    assert [node.op for node in raised.value.nodes] == ["Erf", "Mish", "Pad"]
     message = str(raised.value)
     assert "Erf (node 'node_1', opset 20, shapes [1,3,6,6], dtypes float)" in message
     assert "mode 'edge'; accepted: constant or reflect" in message
     assert "--engine onnx2tf" in message
-    assert [node.op for node in check_graph(model).unsupported] == ["Erf", "MatMul", "Pad"]
+    assert [node.op for node in check_graph(model).unsupported] == ["Erf", "Mish", "Pad"]
 
 
 def test_custom_domains_are_refused() -> None:
@@ -171,3 +170,25 @@ def test_outputs_without_images_keep_the_order_of_onnx() -> None:
     case = Case("plain", "y = Softmax <axis = 1> (x)", {"x": (1, 3, 4, 5)})
     lowered = lower_graph(ir.from_proto(build(case)), LoweringOptions())
     assert lowered.signature.output("y").stored_axes is None
+
+
+def test_a_used_mean_of_a_layer_norm_is_refused() -> None:
+    case = Case(
+        "mean", "y, m = LayerNormalization(x, s)", {"x": (2, 3)}, {"s": (3,)}, outputs=("y", "m")
+    )
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert "the outputs Mean or InvStdDev are used; accepted: the normalized output alone" in str(
+        refused
+    )
+
+
+def test_a_recurrent_layer_that_is_not_unrolled_is_refused_with_the_reason() -> None:
+    case = Case(
+        "long", "y = LSTM <hidden_size = 2> (x, w, r)", {"x": (200, 1, 3)},
+        {"w": (1, 8, 3), "r": (1, 8, 2)},
+    )  # fmt: skip
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert (
+        "its sequence has 200 steps; at most 128 are unrolled; accepted: constant weights"
+        in str(refused)
+    )
