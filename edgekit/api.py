@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,14 @@ from edgekit.core.metadata import Preprocessing
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.progress import Progress
 from edgekit.core.run_summary import ArtifactSummary, RunSummary
-from edgekit.core.target import WEIGHTS_ONLY, BenchConfig, Precision, WeightCompute
+from edgekit.core.target import (
+    WEIGHTS_ONLY,
+    BenchConfig,
+    IoType,
+    Precision,
+    TargetInfo,
+    WeightCompute,
+)
 from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
 from edgekit.pipeline.project import (
@@ -61,6 +68,11 @@ class ConvertOptions(FrozenModel):
         description="How an artifact with integer weights alone computes, for targets that offer "
         "it: dynamic rounds activations to 8 bits as they come where that is faster, exact "
         "restores the weights to float32.",
+    )
+    io: IoType = Field(
+        "float32",
+        description="Type of the inputs and outputs of int8 artifacts, for targets that offer it: "
+        "float32, int8 or uint8.",
     )
     tolerance: float | None = Field(
         None,
@@ -276,6 +288,7 @@ def _target_sections(
             f"No target asked for offers the engine {options.engine!r}; they offer: "
             f"{', '.join(sorted(offered))}."
         )
+    _check_io(precisions, infos, options.io)
     sections, notes = {}, []
     if options.weight_compute is not None and not set(precisions) & set(WEIGHTS_ONLY):
         notes.append(
@@ -302,10 +315,31 @@ def _target_sections(
                 f"{info.weight_computes[0]}."
             )
             compute = None
+        io = options.io if options.io in info.io_types else "float32"
+        if io != options.io:
+            notes.append(f"Target {name} keeps float32 inputs and outputs; it offers no others.")
+        io = io if "int8" in kept else "float32"
         sections[name] = TargetSection(
-            precision=kept, engine=engine, weight_compute=compute, tolerance=options.tolerance
+            precision=kept,
+            engine=engine,
+            io=io,
+            weight_compute=compute,
+            tolerance=options.tolerance,
         )
     return sections, tuple(notes)
+
+
+def _check_io(
+    precisions: Sequence[Precision], infos: Mapping[str, TargetInfo], io: IoType
+) -> None:
+    if io == "float32":
+        return
+    if "int8" not in precisions:
+        raise ConfigError(
+            f"{io} inputs and outputs belong to precision int8, which is not asked for."
+        )
+    if not any(io in info.io_types for info in infos.values()):
+        raise ConfigError(f"No target asked for offers {io} inputs and outputs.")
 
 
 @contextmanager

@@ -53,6 +53,9 @@ WeightComputing = Annotated[
     WeightCompute | None,
     option(ConvertOptions, "weight_compute", "--weight-compute", panel=QUANTIZATION),
 ]
+Io = Annotated[
+    Literal["float32", "int8", "uint8"], option(ConvertOptions, "io", "--io", panel=QUANTIZATION)
+]
 Tolerance = Annotated[
     float | None, option(ConvertOptions, "tolerance", "--tolerance", metavar="X")
 ]
@@ -139,6 +142,7 @@ def command(
     weights: Weights = None,
     dynamic_batch: DynamicBatch = False,
     engine: Engine = None,
+    io: Io = "float32",
     tolerance: Tolerance = None,
     name: Name = None,
     labels: Labels = None,
@@ -181,6 +185,7 @@ def command(
         dynamic_batch=dynamic_batch,
         engine=engine,
         weight_compute=weight_compute,
+        io=io,
         tolerance=tolerance,
         name=name,
         labels=() if labels is None else read_labels(labels),

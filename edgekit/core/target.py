@@ -94,6 +94,7 @@ class TargetInfo(FrozenModel):
         precisions: Numeric forms it can be lowered to.
         engines: Lowering engines, the default first.
         weight_computes: How it computes with integer weights alone, the default first.
+        io_types: Types that inputs and outputs of an int8 artifact can have.
         version: Raised whenever the same graph and options lower to another file; part of the
             cache key.
         tools: Distributions whose versions enter the cache key, for example ``("flatbuffers",)``.
@@ -107,6 +108,7 @@ class TargetInfo(FrozenModel):
     precisions: tuple[Precision, ...]
     engines: tuple[str, ...] = ("edgekit",)
     weight_computes: tuple[WeightCompute, ...] = ("exact",)
+    io_types: tuple[IoType, ...] = ("float32",)
     version: int = 1
     tools: tuple[str, ...] = ()
 

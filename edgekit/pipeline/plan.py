@@ -210,6 +210,16 @@ class _Draft:
                 f"targets.{name}.weight_compute: {compute} is not offered; "
                 f"accepted: {', '.join(target.info.weight_computes)}"
             )
+        if section.io not in target.info.io_types:
+            self.problems.append(
+                f"targets.{name}.io: {section.io} is not offered; accepted: "
+                f"{', '.join(target.info.io_types)}"
+            )
+        if section.io != "float32" and "int8" not in section.precision:
+            self.problems.append(
+                f"targets.{name}.io: {section.io} inputs and outputs belong to precision int8, "
+                f"which is not asked for"
+            )
         for precision in section.precision:
             if precision in target.info.precisions:
                 source = self._quantized(model, precision) if precision in QUANTIZED else model
@@ -268,6 +278,7 @@ class _Draft:
         config = LowerStageConfig(
             precision=precision,
             engine=engine,
+            io=section.io if precision == "int8" else "float32",
             weight_compute=compute,
             tolerance=section.tolerance or default_tolerance(precision, compute),
         )

@@ -18,6 +18,7 @@ from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.core.target import (
     QUANTIZED,
     WEIGHTS_ONLY,
+    IoType,
     LowerConfig,
     Precision,
     RuntimeConfig,
@@ -79,6 +80,9 @@ class LowerStageConfig(StageConfig):
     engine: str = Field("edgekit", description="Lowering engine that the target offers.")
     weight_compute: WeightCompute | None = Field(
         None, description="How an artifact with integer weights alone computes."
+    )
+    io: IoType = Field(
+        "float32", description="Type of the inputs and outputs of an int8 artifact."
     )
     tolerance: float = Field(
         default_factory=lambda given: default_tolerance(
@@ -155,6 +159,7 @@ class LowerStage:
         options = LowerConfig(
             precision=config.precision,
             engine=config.engine,
+            io=config.io,
             weight_compute=config.weight_compute,
         )
         lowered = target.lower(source, options, context.workdir)

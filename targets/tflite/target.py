@@ -254,6 +254,11 @@ def _check_config(config: LowerConfig) -> None:
             f"Target {INFO.name!r} has no engine {config.engine!r}; "
             f"it has {', '.join(INFO.engines)}."
         )
+    if config.io != "float32" and config.precision != "int8":
+        raise ConfigError(
+            f"{config.io} inputs and outputs belong to precision int8, whose activations are "
+            f"8-bit integers; an artifact in {config.precision} takes float32."
+        )
 
 
 def _weight_compute(config: LowerConfig) -> WeightCompute:
@@ -275,10 +280,9 @@ def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     half = config.precision == "float16"
     # A layer that computes in float between integer activations is not to round them again.
     weights_only = config.precision in WEIGHTS_ONLY
-    return lower_graph(
-        model,
-        LoweringOptions(
-            weights_dtype="float16" if half else "float32",
-            weight_compute=_weight_compute(config) if weights_only else "exact",
-        ),
+    options = LoweringOptions(
+        weights_dtype="float16" if half else "float32",
+        weight_compute=_weight_compute(config) if weights_only else "exact",
+        io=config.io,
     )
+    return lower_graph(model, options)

@@ -26,15 +26,14 @@ class InferShapes(GraphPass):
     2. A dim that inference cannot determine keeps what the file said.
     3. The ``-1`` of a Reshape is the one symbolic dim of its input where the other sizes
        have the same product; ONNX leaves it unknown.
-    4. The result of a GroupNormalization has the shape of its input; ONNX leaves it unknown.
-    5. A graph that contradicts itself (an impossible shape or dtype) is an `InputError`.
+    4. A graph that contradicts itself (an impossible shape or dtype) is an `InputError`.
     """
 
     def rewrite(self, model: ir.Model) -> bool:
         """See the class docstring."""
         modified = _infer(model)
-        # Each node that is resolved may show the shapes up to the next one.
-        while _resolve_reshapes(model.graph) or _resolve_group_norms(model.graph):
+        # Each Reshape that is resolved may show the shapes up to the next one.
+        while _resolve_reshapes(model.graph):
             modified = True
             _infer(model)
         return modified
@@ -79,19 +78,6 @@ def _resolve_reshapes(graph: ir.Graph) -> bool:
             continue
         if math.prod(known) == math.prod(sizes):
             node.outputs[0].shape = ir.Shape([symbols[0] if dim == "?" else dim for dim in after])
-            modified = True
-    return modified
-
-
-def _resolve_group_norms(graph: ir.Graph) -> bool:
-    """Gives results of GroupNormalization their shape and dtype; True when one was open."""
-    modified = False
-    for node in graph:
-        if not is_op(node, "GroupNormalization") or node.inputs[0] is None:
-            continue
-        source, result = node.inputs[0], node.outputs[0]
-        if result.shape is None and source.shape is not None and source.type is not None:
-            result.shape, result.type = ir.Shape(list(source.shape)), source.type
             modified = True
     return modified
 

@@ -152,11 +152,11 @@ def _unroll(graph: ir.Graph, node: ir.Node, layer: _Layer) -> None:
         final = results[0 if direction == "reverse" else -1]
         hidden.append(final.hidden)
         cells.append(final.cell)
-    read = [output.uses() or output.is_graph_output() for output in node.outputs]
+    read = [bool(o.uses()) or o.is_graph_output() for o in node.outputs]
     made: list[ir.Value | None] = [None] * len(node.outputs)
-    for place, states_of, name in ((1, hidden, "Y_h"), (2, cells, "Y_c")):
-        if place < len(read) and read[place]:
-            made[place] = _joined(writer, layer, states_of, name)
+    for output, states_of, name in ((1, hidden, "Y_h"), (2, cells, "Y_c")):
+        if output < len(read) and read[output]:
+            made[output] = _joined(writer, layer, states_of, name)
     if read[0]:
         made[0] = _sequence(writer, layer, sequences)
     writer.finish(made)

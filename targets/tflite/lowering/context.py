@@ -244,7 +244,8 @@ class LoweringContext:
             fitting = [self._dequantized(value)]
         if fitting[0].axes == wanted:
             return fitting[0].tensor
-        tensor = self._reordered(value, fitting[0], wanted)
+        nearest = min(fitting, key=lambda place: place.axes[-1:] != wanted[-1:])
+        tensor = self._reordered(value, nearest, wanted)
         self.bind(value, tensor, wanted)
         return tensor
 

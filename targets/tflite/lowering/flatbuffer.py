@@ -26,6 +26,10 @@ type Dim = int | str
 _PLACEHOLDER_CODE_LIMIT = 127
 """Builtin codes above this do not fit the schema's first, one-byte field."""
 
+_BUILTIN_NAMES = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
+}
+
 TENSOR_TYPES: Mapping[str, int] = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
@@ -53,6 +57,29 @@ class Operator:
     name: str
     options: Any = None
     version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenOperator:
+    """An operator that was written.
+
+    Attributes:
+        name: Builtin name.
+        record: Its record, whose inputs and outputs may be changed.
+    """
+
+    name: str
+    record: Any
+
+    @property
+    def inputs(self) -> list[int]:
+        """Tensors it reads."""
+        return list(self.record.inputs)
+
+    @property
+    def outputs(self) -> list[int]:
+        """Tensors it writes."""
+        return list(self.record.outputs)
 
 
 @dataclass(slots=True)
@@ -149,6 +176,33 @@ class FlatbufferModel:
                 record.builtinOptions2Type = getattr(schema.BuiltinOptions2, union)
                 record.builtinOptions2 = operator.options
         self._operators.append(record)
+
+    def retype(self, tensor: int, tensor_type: TensorType) -> None:
+        """Gives an activation another element type."""
+        record = self._tensors[tensor]
+        record.type = TENSOR_TYPES[tensor_type.dtype]
+        record.quantization = None
+        if tensor_type.quantization is not None:
+            record.quantization = _quantization(tensor_type.quantization)
+        self._types[tensor] = tensor_type
+
+    def readers(self, tensor: int) -> list[WrittenOperator]:
+        """Operators that read a tensor, in order."""
+        return [op for op in self._written() if tensor in op.inputs]
+
+    def writer(self, tensor: int) -> WrittenOperator | None:
+        """The operator that writes a tensor; None for inputs and constants."""
+        return next((op for op in self._written() if tensor in op.outputs), None)
+
+    def remove_operator(self, operator: WrittenOperator) -> None:
+        """Takes an operator out; others must not read its outputs any more."""
+        self._operators.remove(operator.record)
+
+    def _written(self) -> list[WrittenOperator]:
+        names = {place: code for (code, _), place in self._codes.items()}
+        return [
+            WrittenOperator(_BUILTIN_NAMES[names[op.opcodeIndex]], op) for op in self._operators
+        ]
 
     def needed(self, outputs: Collection[int]) -> tuple[list[Any], set[int]]:
         """Operators that the outputs depend on, in order, and the tensors that they touch.

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import onnx_ir as ir
 
 from edgekit.core.signature import ModelSignature, TensorSpec
-from edgekit.core.target import SupportReport, WeightCompute
+from edgekit.core.target import IoType, SupportReport, WeightCompute
 from edgekit.errors import UnsupportedGraphError, UnsupportedNode
 from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lowerings
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import FlatbufferModel
 from edgekit.targets.tflite.lowering.fusion import plan_bias_additions, plan_fused_activations
 from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, keeps_stored
+from edgekit.targets.tflite.lowering.interface import (
+    integer_inputs,
+    integer_outputs,
+    stored_integers,
+)
 from edgekit.targets.tflite.lowering.layout import Axes, identity, stored_shape
 from edgekit.targets.tflite.lowering.line_images import sees_images
 from edgekit.targets.tflite.lowering.node_view import Refusal
@@ -47,10 +51,12 @@ class LoweringOptions:
             ``"dynamic"`` on the integers where a kernel does so well, rounding activations to
             8 bits; ``"exact"`` in float32 on restored weights.
         description: Text in the file's description field.
+        io: Type of inputs and outputs that are quantized within; float32 leaves them.
     """
 
     weights_dtype: Literal["float32", "float16"] = "float32"
     weight_compute: WeightCompute = "exact"
+    io: IoType = "float32"
     description: str = "edgekit"
 
 
@@ -94,23 +100,31 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
     if refused:
         raise UnsupportedGraphError("tflite", refused, _REMEDY)
     outputs = _place_outputs(context, model.graph, set(inputs.values()))
+    named = {
+        str(value.name): tensor
+        for value, (tensor, _) in zip(model.graph.outputs, outputs, strict=True)
+    }
+    if options.io != "float32":
+        inputs = integer_inputs(context.model, inputs, options.io, context.notes)
+        named = integer_outputs(context.model, named, options.io, context.notes)
     signature = ModelSignature(
-        inputs=_specs(context, model.graph.inputs),
+        inputs=tuple(
+            _spec(context, value, context.axes(value), inputs[str(value.name)])
+            for value in model.graph.inputs
+        ),
         outputs=tuple(
-            _spec(context, value, axes)
+            _spec(context, value, axes, named[str(value.name)])
             for value, (_, axes) in zip(model.graph.outputs, outputs, strict=True)
         ),
     )
-    output_names = [str(value.name) for value in model.graph.outputs]
-    data = context.model.build(
-        inputs, dict(zip(output_names, (tensor for tensor, _ in outputs), strict=True))
-    )
-    _, written = context.model.needed([tensor for tensor, _ in outputs])
+    _, written = context.model.needed(list(named.values()))
     origins = tuple(
         TensorOrigin(tensor=context.model.name_of(tensor), value=str(value.name), stored_axes=axes)
         for tensor, (value, axes) in context.origins.items()
-        if tensor in written
+        # Inputs and outputs in uint8 hold other integers than the value they stand for.
+        if tensor in written and context.model.type_of(tensor).dtype != "uint8"
     )
+    data = context.model.build(inputs, named)
     notes = (*context.notes, *weight_notes(context))
     return LoweredGraph(data, signature, notes, origins)
 
@@ -231,16 +245,14 @@ def _place_outputs(
     return placed
 
 
-def _specs(context: LoweringContext, values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
-    return tuple(_spec(context, value, context.axes(value)) for value in values)
-
-
-def _spec(context: LoweringContext, value: ir.Value, axes: Axes) -> TensorSpec:
+def _spec(context: LoweringContext, value: ir.Value, axes: Axes, tensor: int) -> TensorSpec:
+    stored = stored_integers(context.model, tensor) if value.dtype == ir.DataType.FLOAT else None
     return TensorSpec.model_validate(
         {
             "name": str(value.name),
             "shape": context.shape(value),
             "dtype": context.dtype(value),
             "stored_axes": None if axes == identity(len(axes)) else axes,
+            "stored_integers": stored,
         }
     )

@@ -10,11 +10,18 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from edgekit.graph.passes.fuse_group_norm import FuseGroupNorm
 from edgekit.graph.passes.graph_pass import GraphPass
 from edgekit.graph.passes.infer_shapes import InferShapes
+from edgekit.graph.passes.split_reduce_norms import SplitReduceNorms
 from edgekit.graph.passes.unroll_recurrent import UnrollRecurrent
 
-PREPARATION: tuple[type[GraphPass], ...] = (UnrollRecurrent,)
+PREPARATION: tuple[type[GraphPass], ...] = (
+    UnrollRecurrent,
+    # Groups of channels are cut off in any storage order, which the reshapes are not.
+    FuseGroupNorm,
+    SplitReduceNorms,
+)
 """In this order."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from math import prod
 
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
@@ -36,12 +36,25 @@ def lower_concat(context: LoweringContext, node: ir.Node) -> None:
 
 
 def common_axes(context: LoweringContext, values: list[ir.Value]) -> Axes:
-    """The storage order that most elements of the values have already."""
-    weight: Counter[Axes] = Counter()
+    """The storage order for which fewest elements of the values must be moved.
+
+    A value that was transposed for another reader lies in both orders. Of equal orders the one
+    is taken for which the last axis of most elements stays.
+    """
+    sizes = []
     for value in values:
         if context.constant(value) is None:
-            size = 1
-            for dim in context.shape(value):
-                size *= dim if isinstance(dim, int) else 1
-            weight[context.axes(value)] += size
-    return weight.most_common(1)[0][0] if weight else identity(context.rank(values[0]))
+            orders = {place.axes for place in context.places(value)}
+            elements = prod(dim if isinstance(dim, int) else 1 for dim in context.shape(value))
+            sizes.append((orders, elements))
+    candidates = [context.axes(v) for v in values if context.constant(v) is None]
+    candidates += [axes for orders, _ in sizes for axes in sorted(orders)]
+
+    def moved(axes: Axes) -> tuple[int, int]:
+        lasts = [({order[-1:] for order in orders}, elements) for orders, elements in sizes]
+        return (
+            sum(elements for orders, elements in sizes if axes not in orders),
+            sum(elements for last, elements in lasts if axes[-1:] not in last),
+        )
+
+    return min(candidates, key=moved) if candidates else identity(context.rank(values[0]))

@@ -32,17 +32,23 @@ _EPSILON = 1e-5
 
 @lowers("LayerNormalization", accepts="the output Y alone, float32")
 def lower_layer_norm(context: LoweringContext, node: ir.Node) -> None:
-    """LayerNormalization over the axes from ``axis`` on, stored in any order."""
+    """LayerNormalization over the axes from ``axis`` on, stored in any order.
+
+    Over the last axis alone that axis is stored last: what follows is a product, which wants it
+    there, and so does the sum around both.
+    """
     value, result = required_input(node, 0), node.outputs[0]
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         raise Refusal("the outputs Mean or InvStdDev are used", "the normalized output alone")
     rank, axes = context.rank(value), context.axes(value)
     first = normalized_axis(int_attribute(node, "axis", -1), rank)
+    if first == rank - 1:
+        axes = (*(axis for axis in axes if axis != first), first)
     positions = [axes.index(axis) for axis in range(first, rank)]
     stored = stored_shape(context.shape(value), axes)
     epsilon = float_attribute(node, "epsilon", _EPSILON)
     name = str(result.name)
-    tensor = _normalized(context, context.tensor(value), stored, positions, epsilon, name)
+    tensor = _normalized(context, context.tensor(value, axes), stored, positions, epsilon, name)
     affine = [
         -1 if operand is None else broadcast_operand(context, operand, axes)
         for operand in (
@@ -62,7 +68,10 @@ def lower_instance_norm(context: LoweringContext, node: ir.Node) -> None:
 
 @lowers("GroupNormalization", accepts="constant scale and bias for each group, float32")
 def lower_group_norm(context: LoweringContext, node: ir.Node) -> None:
-    """GroupNormalization of opset 18: the channels are cut into groups by a RESHAPE."""
+    """GroupNormalization of opset 18: the channels are cut into groups by a RESHAPE.
+
+    `edgekit.graph.passes.fuse_group_norm` makes it; in the canonical opset it is deprecated.
+    """
     _normalize_channels(context, node, int_attribute(node, "num_groups", 1))
 
 

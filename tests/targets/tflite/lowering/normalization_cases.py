@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.targets.tflite.lowering.single_op import Case
+from tests.targets.tflite.lowering.single_op import Case, ints
 
 _CORE = {"MEAN": 2, "SUB": 1, "MUL": 2, "ADD": 1, "RSQRT": 1}
 """Operators of a normalization without scale and bias."""
@@ -83,17 +83,26 @@ NORMALIZATIONS = [
         ops=_AFFINE,
     ),
     Case(
-        "group_norm",
-        "c = Conv(x, k)\ny = GroupNormalization <num_groups = 2> (c, s, b)",
+        "group_norm_as_torch_exports_it_stays_in_nhwc",
+        "c = Conv(x, k)\na = Reshape(c, g)\nn = InstanceNormalization(a, one, zero)\n"
+        "r = Reshape(n, w)\nm = Mul(r, s)\ny = Add(m, b)",
         _IMAGE,
-        {"k": (8, 6, 1, 1), "s": (2,), "b": (2,)},
+        {
+            "k": (8, 6, 1, 1),
+            "g": ints(2, 4, -1),
+            "w": ints(2, 8, 5, 4),
+            "one": np.ones(4, np.float32),
+            "zero": np.zeros(4, np.float32),
+            "s": (8, 1, 1),
+            "b": (8, 1, 1),
+        },
         ops={**_AFFINE, "CONV_2D": 1, "RESHAPE": 2},
     ),
     Case(
-        "group_norm_as_onnx_stores_it",
-        "y = GroupNormalization <num_groups = 3> (x, s, b)",
+        "group_norm_of_a_line_as_onnx_stores_it",
+        "a = Reshape(x, g)\nn = InstanceNormalization(a, s, b)\ny = Reshape(n, w)",
         {"x": (2, 6, 5)},
-        {"s": (3,), "b": (3,)},
+        {"g": ints(2, 3, 10), "w": ints(2, 6, 5), "s": (3,), "b": (3,)},
         ops={**_AFFINE, "RESHAPE": 2},
     ),
 ]

@@ -187,6 +187,15 @@ CASES = [
     Quantized("reshape", "v = Reshape(x, s)", {"x": (2, 12)}, None, {"s": ints(2, 3, 4)}, None),
     Quantized("transpose", "v = Transpose <perm = [1,0]> (x)", {"x": (2, 12)}, output=None),
     Quantized(
+        "expand",
+        "v = Expand(x, s)",
+        {"x": (2, 1, 3)},
+        None,
+        {"s": ints(2, 4, 3)},
+        None,
+        {"BROADCAST_TO": 1},
+    ),
+    Quantized(
         "flatten_permutes_weights",
         "f = Flatten(x)\nfi = QuantizeLinear(f, in_scale, in_zero)\n"
         "fd = DequantizeLinear(fi, in_scale, in_zero)\nv = Gemm <transB = 1> (fd, w, b)",
