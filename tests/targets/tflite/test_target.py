@@ -277,3 +277,10 @@ net (float[1, 2] x) => (float[1, 2] y)
     y = MatMul(x, w)
 }
 """
+
+
+def test_integer_weights_have_no_integer_inputs(tmp_path: Path) -> None:
+    config = LowerConfig(precision="int4-weights", io="int8")
+    source = _artifact(tmp_path, QDQ_WEIGHTS)
+    with pytest.raises(ConfigError, match="an artifact in int4-weights takes float32"):
+        create_target().lower(source, config, tmp_path)

@@ -275,3 +275,9 @@ def test_a_way_of_computing_that_is_not_offered(tmp_path: Path) -> None:
     section = {"precision": "int8-weights", "weight_compute": "dynamic"}
     with pytest.raises(ConfigError, match=r"onnxruntime.weight_compute: dynamic is not offered; "):
         build_plan(project(tmp_path, targets={"onnxruntime": section}))
+
+
+def test_integer_weights_have_no_integer_inputs(tmp_path: Path) -> None:
+    section = {"precision": "int8-weights", "io": "int8"}
+    with pytest.raises(ConfigError, match=r"int8 inputs and outputs belong to precision int8"):
+        build_plan(project(tmp_path, targets={"tflite": section}))
