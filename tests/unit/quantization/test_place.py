@@ -384,3 +384,20 @@ def test_weights_that_stay_float_say_why() -> None:
         "twice": "Gemm with alpha other than 1 has no kernel for integer weights",
         "table": "its constant of 1600 numbers stays float: Mul is no layer",
     }
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks"), [(1e-4, False), (1e-2, True), (0.0, True), (1e5, True), (1e6, False)]
+)
+def test_blocks_need_weights_whose_scales_float16_holds(size: float, blocks: bool) -> None:
+    b = GraphBuilder()
+    b.node("MatMul", "fc", b.input("x", 4, 32), b.constant("w", np.full((32, 4), size)))
+    placement = place(b.build("fc"), named_scheme("int4-weights"))
+    (layer,) = placement.layers
+    assert (layer.scheme.granularity == "blockwise") is blocks
+    notes = [note.text for note in placement.notes]
+    assert notes == (
+        []
+        if blocks
+        else [f"8-bit weights per channel: weights of up to {size:.3g} need scales beyond float16"]
+    )
