@@ -35,8 +35,8 @@ def restore_weights(model: ir.Model) -> tuple[str, ...]:
         return (NO_WEIGHTS,)
     layers = "1 weight tensor is" if count == 1 else f"{count} weight tensors are"
     note = (
-        f"{layers} stored as integers and restored to float32 when the file is loaded: "
-        "latency and memory are those of float32."
+        f"{layers} stored as integers and restored to float32 when the file is loaded; "
+        "latency is that of float32, memory no less."
     )
     return (note,)
 
