@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from edgekit.core.model_base import FrozenModel
 
 
@@ -21,18 +23,43 @@ class TensorMismatch(FrozenModel):
     detail: str
 
 
+ACCEPTED_LSB = {8: 1, 16: 8}
+"""Steps by which an operator may differ, by bits of its output.
+
+Kernels multiply by fixed-point numbers, so that an 8-bit operator may round one step otherwise.
+16-bit kernels of functions interpolate in tables (EXP is up to 5 steps off), and 8 of their steps
+are 1/32 of an 8-bit one.
+"""
+
+
+def accepted_lsb(bits: int) -> int:
+    """Largest teacher-forced difference of a right operator, in steps of its output.
+
+    Args:
+        bits: Bits of the output, 8 or 16.
+    """
+    return ACCEPTED_LSB[bits]
+
+
+def steps_in_words(lsb: int, bits: int) -> str:
+    """A difference in steps of an output, which have 8 bits unless it says otherwise."""
+    return f"{lsb} LSB" if bits == 8 else f"{lsb} LSB of {bits} bits"
+
+
 class ForcedDifference(FrozenModel):
     """Error of one operator that was given the graph's own integers as inputs.
 
     Attributes:
         tensor: Output in the artifact.
         operators: Operators between the given inputs and that output.
+        bits: Bits of the output, 8 or 16.
         lsb: Largest difference, in steps of the output's scale.
         share: Share of the elements that differ.
     """
 
     tensor: str
     operators: tuple[str, ...]
+    bits: int = 8
     lsb: int
     share: float
 
@@ -64,7 +91,9 @@ class ExactnessReport(FrozenModel):
         float_ops: Operators that compute in floating point, by tensor they write; all of them
             where ``weights_only``, as they should.
         custom_ops: Custom operators by name.
-        max_lsb: Largest teacher-forced difference; None where nothing could be forced.
+        max_lsb: Largest teacher-forced difference, of whatever bits; None where nothing could
+            be forced.
+        max_lsb_by_bits: The same for each number of bits of an output.
         forced: Teacher-forced differences, the largest first.
         agreement: Share of samples on which the best class (or, without classes, every
             output element within one step) is the same as in ONNX Runtime, end to end.
@@ -79,6 +108,7 @@ class ExactnessReport(FrozenModel):
     float_ops: tuple[str, ...]
     custom_ops: tuple[str, ...]
     max_lsb: int | None
+    max_lsb_by_bits: dict[int, int] = Field(default_factory=dict)
     forced: tuple[ForcedDifference, ...]
     agreement: float | None
     samples: int
@@ -89,3 +119,23 @@ class ExactnessReport(FrozenModel):
     def max_rounded(self) -> float | None:
         """Largest share in ``rounded``; None where no layer was run alone."""
         return max((item.share for item in self.rounded), default=None)
+
+    @property
+    def forced_summary(self) -> str:
+        """Largest teacher-forced difference for each number of bits, in words."""
+        if self.max_lsb is None:
+            return "not measured"
+        largest = self.max_lsb_by_bits or {8: self.max_lsb}
+        return ", ".join(steps_in_words(largest[bits], bits) for bits in sorted(largest))
+
+    def beyond(self, limit: int | None = None) -> tuple[ForcedDifference, ...]:
+        """Operators that are further off than is accepted.
+
+        Args:
+            limit: Accepted steps; None takes those of `accepted_lsb`.
+        """
+        return tuple(
+            item
+            for item in self.forced
+            if item.lsb > (accepted_lsb(item.bits) if limit is None else limit)
+        )

@@ -303,35 +303,40 @@ _FIXED_8 = {
 }
 _FIXED_16 = {
     name: FixedParameters(scale=1 / 32768, zero_point=0) for name in ("Softmax", "Sigmoid", "Tanh")
-}
+} | {"HardSigmoid": FixedParameters(scale=1 / 32767, zero_point=0)}
 _MOVEMENT = frozenset(
     {
         "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Pad", "Reshape", "Slice",
         "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
-_SAME_SCALE = frozenset({"AveragePool", "Max", "MaxPool", "Min", "Resize"})
+_SAME_SCALE = frozenset(
+    {"AveragePool", "GlobalMaxPool", "Max", "MaxPool", "Min", "ReduceMax", "ReduceMin", "Resize"}
+)
 _OWN_SCALE = frozenset(
     {
-        "Add", "Clip", "Conv", "ConvTranspose", "Elu", "Gelu", "Gemm", "GlobalAveragePool",
-        "HardSigmoid", "HardSwish", "LeakyRelu", "LogSoftmax", "MatMul", "Mul", "PRelu",
-        "ReduceMean", "Relu", "Sigmoid", "Softmax", "Sub", "Tanh",
+        "Abs", "Add", "Clip", "Conv", "ConvTranspose", "Div", "Elu", "Exp", "Gelu", "Gemm",
+        "GlobalAveragePool", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "LogSoftmax",
+        "MatMul", "Mul", "Neg", "PRelu", "Pow", "Reciprocal", "ReduceMean", "ReduceSum", "Relu",
+        "Sigmoid", "Softmax", "Sqrt", "Sub", "Tanh",
     }
 )  # fmt: skip
-_WITHOUT_INT16 = frozenset(
-    {
-        "DepthToSpace", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LogSoftmax", "PRelu",
-        "SpaceToDepth",
-    }
-)  # fmt: skip
+_WITHOUT_INT16 = frozenset({"LogSoftmax"})
+_FORCED_BITS = {"Div": 16, "Reciprocal": 16}
+_SYMMETRIC_INPUTS: dict[str, tuple[int, ...]] = {"MatMul": (1,)}
 
 
 class QuantConstraints(FrozenModel):
     """What a target demands of a quantized graph; the default suits TFLite's kernels.
 
     Attributes:
-        integer_ops: ONNX ops with a kernel on 8-bit integers.
-        int16_ops: Those that also have one on 16-bit activations.
+        integer_ops: ONNX ops with a kernel on integers: 8-bit ones, or those of `forced_bits`.
+        int16_ops: Those that have one on 16-bit activations.
+        forced_bits: Bits of the activations that an op computes on wherever activations are
+            quantized, by op. TFLite's 8-bit DIV fails where the divisor's integer is 0, whatever
+            the zero point; and 8 bits are too few for what a small divisor makes.
+        symmetric_inputs: Inputs that must have a zero point of 0 with 8 bits, by op, where they
+            are not weights. XNNPACK ignores another one of a MatMul's second factor.
         movement_ops: Ops that only move or copy elements, so that output and input share their
             parameters; between ops in float they stay float.
         same_scale_ops: Other ops whose kernels demand the same.
@@ -348,6 +353,10 @@ class QuantConstraints(FrozenModel):
 
     integer_ops: frozenset[str] = _MOVEMENT | _SAME_SCALE | _OWN_SCALE
     int16_ops: frozenset[str] = (_MOVEMENT | _SAME_SCALE | _OWN_SCALE) - _WITHOUT_INT16
+    forced_bits: dict[str, int] = Field(default_factory=lambda: dict(_FORCED_BITS))
+    symmetric_inputs: dict[str, tuple[int, ...]] = Field(
+        default_factory=lambda: dict(_SYMMETRIC_INPUTS)
+    )
     movement_ops: frozenset[str] = _MOVEMENT
     same_scale_ops: frozenset[str] = _SAME_SCALE
     fixed_outputs: dict[str, FixedParameters] = Field(default_factory=lambda: dict(_FIXED_8))

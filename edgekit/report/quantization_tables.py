@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.core.exactness import ExactnessReport
+from edgekit.core.exactness import ExactnessReport, steps_in_words
 from edgekit.core.metrics import Unavailable
 from edgekit.core.run_summary import QuantizationSummary, RunSummary
 from edgekit.report.figures import format_points, format_share
@@ -96,7 +96,7 @@ def _forced_tables(summary: RunSummary) -> list[Table]:
             texts(
                 item.tensor,
                 " + ".join(item.operators),
-                f"{item.lsb} LSB",
+                steps_in_words(item.lsb, item.bits),
                 format_share(item.share),
             )
             for item in shown

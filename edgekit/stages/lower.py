@@ -51,9 +51,6 @@ mobilenet_v2 of random weights, was 0.08 off, and the worst trained one 0.025.""
 MAX_ROUNDED_SHARE = 1.0
 """A layer on integer weights may be as far off as rounding its activations explains."""
 
-MAX_FORCED_LSB = 1
-"""Kernels multiply by fixed-point numbers, so an operator may round one step otherwise."""
-
 _KEPT_FORCED = 20
 """Teacher-forced differences that the report shows."""
 
@@ -198,8 +195,8 @@ def _require_exact(
     """What the comparison of an integer artifact with its QDQ graph says.
 
     Raises:
-        VerificationError: If integers, scales or zero points differ, or an operator is more
-            than one step off.
+        VerificationError: If integers, scales or zero points differ, or an operator is further
+            off than `edgekit.core.exactness.accepted_lsb` tells.
     """
     if isinstance(report, Unavailable):
         return [Note(where=artifact.path.name, text=report.reason)]
@@ -208,10 +205,9 @@ def _require_exact(
         for item in report.mismatches
     ]
     problems += [
-        f"tensor {item.tensor!r} ({' + '.join(item.operators)}) is {item.lsb} steps off on "
-        f"{item.share:.2%} of its elements"
-        for item in report.forced
-        if item.lsb > MAX_FORCED_LSB
+        f"tensor {item.tensor!r} ({' + '.join(item.operators)}) is {item.lsb} steps of "
+        f"{item.bits} bits off on {item.share:.2%} of its elements"
+        for item in report.beyond()
     ]
     problems += [
         f"tensor {item.tensor!r} ({' + '.join(item.operators)}) is {item.share:.1f} times as far "
@@ -231,7 +227,7 @@ def _require_exact(
     notes = [
         Note(
             text=f"{report.compared_tensors} quantized tensors compared with the QDQ graph: none "
-            f"differs; largest teacher-forced difference of an operator: {report.max_lsb} LSB"
+            f"differs; largest teacher-forced difference of an operator: {report.forced_summary}"
         )
     ]
     notes += [

@@ -83,6 +83,10 @@ def compare_with_graph(
         float_ops=_float_operators(stored),
         custom_ops=tuple(name for name, _, _ in stored.operators if name == "CUSTOM"),
         max_lsb=max((item.lsb for item in forced), default=None),
+        max_lsb_by_bits={
+            bits: max(item.lsb for item in forced if item.bits == bits)
+            for bits in sorted({item.bits for item in forced})
+        },
         forced=tuple(forced),
         agreement=agreement,
         samples=len(feeds),

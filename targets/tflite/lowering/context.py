@@ -181,6 +181,10 @@ class LoweringContext:
 
     # -- types ---------------------------------------------------------------------------
 
+    def compute_in_float(self) -> None:
+        """Lets the node being lowered compute in float, between a DEQUANTIZE and a QUANTIZE."""
+        self.integer = False
+
     def type_of(self, value: ir.Value) -> TensorType:
         """Type in which this node reads ``value``."""
         if not self.integer:
@@ -198,7 +202,11 @@ class LoweringContext:
         (self._images if image else self._stored).setdefault(value, []).append(
             Stored(tensor, axes)
         )
-        if value not in self.feature_order:
+        present = self.model.type_of(tensor)
+        stated = self.quantized.activations.get(value, present)
+        # Integers of another scale are on their way to those that the graph states.
+        passing = present.quantization is not None and present != stated
+        if value not in self.feature_order and not passing:
             self.origins.setdefault(tensor, (value, line_axes(axes) if image else axes))
 
     def is_image(self, value: ir.Value) -> bool:
@@ -358,7 +366,8 @@ class LoweringContext:
 
     def _memoized(self, parameter: Parameter, name: str) -> int:
         array = np.ascontiguousarray(parameter.array).reshape(parameter.array.shape)
-        key = (parameter.type, array.shape, hashlib.sha256(array.tobytes()).digest())
+        # Equal constants of other names share their bytes, yet each can be found by its name.
+        key = (name, parameter.type, array.shape, hashlib.sha256(array.tobytes()).digest())
         if key not in self._constants:
             tensor = self.model.add_tensor(name, array.shape, parameter.type, array)
             self._constants[key] = tensor

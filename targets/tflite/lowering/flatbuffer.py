@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.block_scales import add_block_scales
+from edgekit.targets.tflite.lowering.operator_versions import operator_version, typed_options
 from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
 from edgekit.targets.tflite.nibbles import pack_nibbles
 from edgekit.targets.tflite.packing import pack_model
@@ -51,7 +52,7 @@ class Operator:
     Attributes:
         name: Builtin name, for example ``"CONV_2D"``.
         options: Options object of the generated schema; None where the op has none.
-        version: Operator version as TFLite's ``op_version.cc`` demands it.
+        version: What it needs whatever the types are; those may raise it.
     """
 
     name: str
@@ -162,19 +163,22 @@ class FlatbufferModel:
     ) -> None:
         """Appends an operator; an input index of -1 stands for an omitted optional input."""
         code = getattr(schema.BuiltinOperator, operator.name)
-        key = (code, operator.version)
+        read = [self._types[index] if index >= 0 else None for index in inputs]
+        written = [self._types[index] for index in outputs]
+        options = typed_options(operator.name, operator.options, read)
+        key = (code, operator_version(operator.name, operator.version, read, written))
         record = schema.OperatorT()
         record.opcodeIndex = self._codes.setdefault(key, len(self._codes))
         record.inputs = list(inputs)
         record.outputs = list(outputs)
-        if operator.options is not None:
-            union = type(operator.options).__name__.removesuffix("T")
+        if options is not None:
+            union = type(options).__name__.removesuffix("T")
             record.builtinOptionsType = getattr(schema.BuiltinOptions, union, 0)
             if record.builtinOptionsType:
-                record.builtinOptions = operator.options
+                record.builtinOptions = options
             else:
                 record.builtinOptions2Type = getattr(schema.BuiltinOptions2, union)
-                record.builtinOptions2 = operator.options
+                record.builtinOptions2 = options
         self._operators.append(record)
 
     def retype(self, tensor: int, tensor_type: TensorType) -> None:

@@ -24,15 +24,21 @@ from edgekit.targets.tflite.lowering.layout import Axes, identity, stored_shape
 from edgekit.targets.tflite.lowering.line_images import sees_images
 from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.preparation import prepare
-from edgekit.targets.tflite.lowering.quantization import TensorType, read_quantized_values
+from edgekit.targets.tflite.lowering.quantization import (
+    FLOAT32,
+    TensorType,
+    is_constant,
+    read_quantized_values,
+)
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
 from edgekit.targets.tflite.lowering.weight_only import weight_notes
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 _WITH_QUANTIZED_CONSTANTS = frozenset(
-    {"Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul", "PRelu", "Sub"}
+    {"Add", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "Mul", "PRelu", "Sub"}
 )
 """Operators whose constant operands are quantized wherever they compute on integers."""
+_WITH_OPERANDS_OF_ONE_TYPE = frozenset({"Add", "Div", "Mul", "PRelu", "Sub"})
 
 _REMEDY = (
     "Replace these operators in the model, or try the second engine: --engine onnx2tf "
@@ -157,10 +163,8 @@ def _lower_nodes(context: LoweringContext, model: ir.Model) -> list[UnsupportedN
         if node in absorbed:
             continue
         try:
-            if node in context.quantized.refused:
-                raise context.quantized.refused[node]
             support = _support_of(node)
-            context.integer = support.integer and _between_quantized_values(context, node)
+            context.integer = _computes_on_integers(context, node, support)
             context.as_images = sees_images(node, context.is_image)
             support.lower(context, node)
         except Refusal as refusal:
@@ -177,24 +181,27 @@ def _support_of(node: ir.Node) -> OpSupport:
     return support
 
 
-def _between_quantized_values(context: LoweringContext, node: ir.Node) -> bool:
-    """Whether the node reads a quantized activation and its result is quantized.
-
-    Operators that only move elements may also hand the integers on.
-    """
+def _computes_on_integers(context: LoweringContext, node: ir.Node, support: OpSupport) -> bool:
+    """Whether the node lies between quantized values of one type that it has a kernel for."""
     operands = [value for value in node.inputs if value is not None]
-    computed = [value for value in operands if context.constant(value) is None]
-    floats = [value for value in computed[1:] if value.dtype == ir.DataType.FLOAT]
-    if not computed or any(v not in context.quantized.activations for v in (computed[0], *floats)):
+    computed = [v for v in operands if v.dtype == ir.DataType.FLOAT and not is_constant(v)]
+    _, result = context.fused_activation(node)
+    used = [output for output in node.outputs if output.uses() or output.is_graph_output()]
+    outputs = [result] if len(node.outputs) == 1 else used
+    kinds = [context.quantized.activations.get(value) for value in (*computed, *outputs)]
+    if not computed or None in kinds:
         return False
-    if node.op_type in _WITH_QUANTIZED_CONSTANTS and any(
-        value not in computed and value not in context.quantized.constants for value in operands
-    ):
+    dtypes = {kind.dtype for kind in kinds if kind is not None}
+    if len(dtypes) != 1 or not support.computes_on(dtype := dtypes.pop()):
+        return False
+    if node.op_type not in _WITH_QUANTIZED_CONSTANTS:
+        return True
+    constants = [context.quantized.constants.get(v) for v in operands if v not in computed]
+    if None in constants:
         # A layer that mixed precision keeps in float.
         return False
-    _, result = context.fused_activation(node)
-    outputs = [result] if len(node.outputs) == 1 else list(node.outputs)
-    return all(output in context.quantized.activations for output in outputs)
+    mixes_types = node.op_type not in _WITH_OPERANDS_OF_ONE_TYPE
+    return mixes_types or all(item is None or item.type.dtype == dtype for item in constants)
 
 
 def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:
@@ -202,7 +209,12 @@ def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:
     activation = context.fused.get(node)
     for value in (*node.outputs, *(activation.node.outputs if activation else ())):
         rank = len(value.shape) if value.shape is not None else 0
-        tensor = context.model.add_tensor("refused", [1] * rank, context.type_of(value))
+        try:
+            kind = context.type_of(value)
+        except Refusal:
+            # Of a type that no tensor has: perhaps why the node is refused.
+            kind = FLOAT32
+        tensor = context.model.add_tensor("refused", [1] * rank, kind)
         context.bind(value, tensor, identity(rank))
 
 

@@ -7,6 +7,7 @@ Q/DQ nodes. This module reads them; no scale is derived anew.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -128,49 +129,46 @@ class QuantizedValues:
         activations: Type of every value that is the only input of a QuantizeLinear that alone
             reads it, and of every dequantized activation.
         constants: Integers behind every dequantized initializer.
-        refused: Q/DQ nodes whose parameters cannot be expressed, with the reason.
     """
 
     activations: dict[ir.Value, TensorType] = field(default_factory=dict)
     constants: dict[ir.Value, Parameter] = field(default_factory=dict)
-    refused: dict[ir.Node, Refusal] = field(default_factory=dict)
 
 
 def read_quantized_values(graph: ir.Graph) -> QuantizedValues:
-    """Reads the Q/DQ nodes of a graph; the graph is not modified."""
+    """Reads the Q/DQ nodes of a graph; the graph is not modified.
+
+    A node that cannot be read is left out: its own lowering refuses it.
+    """
     values = QuantizedValues()
     for node in graph:
         if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
-            try:
-                _read_quantizer(node, values)
-            except Refusal as refusal:
-                values.refused[node] = refusal
+            with contextlib.suppress(Refusal):
+                _read_node(node, values)
     return values
 
 
-def _read_quantizer(node: ir.Node, values: QuantizedValues) -> None:
-    """Adds what one Q/DQ node says.
-
-    Raises:
-        Refusal: If a scale or zero point is not constant, or cannot be expressed.
-    """
-    value = node.inputs[0]
+def _read_node(node: ir.Node, values: QuantizedValues) -> None:
+    value, kind = node.inputs[0], parameters_of(node)
     if node.op_type == "QuantizeLinear":
         if value is not None and len(list(value.uses())) == 1 and not value.is_graph_output():
-            values.activations[value] = signed(parameters_of(node))
+            values.activations[value] = signed(kind)
     elif value is not None and value.const_value is not None:
-        integers, kind = np.asarray(value.const_value.numpy()), parameters_of(node)
+        integers = np.asarray(value.const_value.numpy())
         if kind.dtype == "int4":
             # One element a byte while they are moved; the file packs two.
             integers = integers.astype(np.int8)
-        parameter = _signed(Parameter(integers, kind))
-        values.constants[node.outputs[0]] = parameter
+        values.constants[node.outputs[0]] = _signed(Parameter(integers, kind))
     else:
-        values.activations[node.outputs[0]] = signed(parameters_of(node))
+        values.activations[node.outputs[0]] = signed(kind)
 
 
 def parameters_of(node: ir.Node) -> TensorType:
-    """Integer type, scales and zero points of a QuantizeLinear or DequantizeLinear node."""
+    """Integer type, scales and zero points of a QuantizeLinear or DequantizeLinear node.
+
+    Raises:
+        Refusal: If they are not constant, or TFLite has no such tensors.
+    """
     scale, zero_point = optional_input(node, 1), optional_input(node, 2)
     if scale is None or scale.const_value is None:
         raise Refusal("a scale computed at run time", "a constant scale")
@@ -188,6 +186,8 @@ def parameters_of(node: ir.Node) -> TensorType:
         raise Refusal(f"quantization to {dtype}", ", ".join(INTEGER_TYPES))
     if not (np.isfinite(scales).all() and (scales > 0).all()):
         raise Refusal("a scale that is not positive and finite")
+    if dtype == "int16" and integers.any():
+        raise Refusal("16-bit integers with a zero point other than 0", "zero point 0")
     per_axis = scales.ndim == 1 and scales.size > 1
     value = node.inputs[0]
     shape = value.shape if value is not None and value.shape is not None else ()
@@ -267,8 +267,7 @@ def accumulator_type(activation: TensorType, weights: TensorType) -> TensorType:
     factor = np.float32(activation.quantization.scales[0])
     scales = tuple(float(factor * np.float32(item)) for item in weights.quantization.scales)
     axis = 0 if len(scales) > 1 else None
-    dtype = "int64" if activation.dtype == "int16" else "int32"
-    return TensorType(dtype, Quantization(scales, (0,) * len(scales), axis))
+    return TensorType("int32", Quantization(scales, (0,) * len(scales), axis))
 
 
 def is_never_negative(tensor_type: TensorType) -> bool:

@@ -178,7 +178,9 @@ def test_constants_share_where_the_kernel_demands_it_and_stand_alone_elsewhere()
     by_name = {constant.value: constant for constant in placement.constants}
     assert by_name["limit"].group == "conv"
     assert by_name["factor"].group == ""
-    assert _group(placement, "floor").constants == ("limit",)
+    group = _group(placement, "floor")
+    # The limit saturates; whether it is ever reached shows in the result.
+    assert (group.sources, group.constants) == (("conv", "floor"), ())
 
 
 def test_padding_by_a_number_widens_the_range() -> None:
@@ -203,8 +205,8 @@ def test_gather_from_a_constant_table() -> None:
 @pytest.mark.parametrize(
     ("op_type", "attributes", "reason"),
     [
-        ("Exp", {}, "Exp has no integer kernel"),
-        ("Elu", {"alpha": 2.0}, "Elu with alpha 2 has no integer kernel"),
+        ("Sin", {}, "Sin has no integer kernel"),
+        ("ThresholdedRelu", {"alpha": 2.0}, "ThresholdedRelu has no integer kernel"),
     ],
 )
 def test_float_ops_give_their_reason(
@@ -216,6 +218,94 @@ def test_float_ops_give_their_reason(
     placement = place(b.build("tail"), INT8)
     assert placement.float_reasons == (("op", reason),)
     assert {"conv", "op", "tail"} <= set(placement.group_of())
+
+
+def _normalized() -> GraphBuilder:
+    """``x / sum(exp(x))`` between two convolutions."""
+    b = GraphBuilder()
+    x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
+    axes = b.constant("axes", np.array([1]))
+    total = b.node("ReduceSum", "total", b.node("Exp", "exp", x), axes, keepdims=1)
+    b.conv("tail", b.node("Div", "quotient", x, total), 4, 4)
+    return b
+
+
+def test_division_computes_on_16_bits_in_an_8_bit_graph() -> None:
+    placement = place(_normalized().build("tail"), INT8)
+    assert placement.float_reasons == ()
+    bits = {name: group.scheme.bits for name, group in placement.group_of().items()}
+    assert {name: bits[name] for name in ("conv", "exp", "total", "quotient", "tail")} == {
+        "conv": 8, "exp": 8, "total": 8, "quotient": 16, "tail": 8,
+    }  # fmt: skip
+    converted = {item.value: bits[item.name] for item in placement.conversions}
+    assert converted == {"conv": 16, "total": 16, "quotient": 8}
+
+
+def test_an_override_cannot_ask_for_bits_without_a_kernel() -> None:
+    override = LayerOverride(pattern="quotient", activation_bits=8)
+    scheme = QuantScheme(overrides=(override,))
+    placement = place(_normalized().build("tail"), scheme)
+    assert _group(placement, "quotient").scheme.bits == 16
+
+
+def test_a_target_may_divide_on_8_bits() -> None:
+    constraints = QuantConstraints(forced_bits={})
+    placement = place(_normalized().build("tail"), INT8, constraints)
+    assert placement.conversions == ()
+    assert _group(placement, "quotient").scheme.bits == 8
+
+
+def test_forms_without_a_kernel() -> None:
+    b = GraphBuilder()
+    x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
+    b.node("Pow", "power", x, b.node("Sigmoid", "gate", x))
+    b.node("Div", "by_zero", x, b.constant("zeros", np.array([1, 0, 1, 1]).reshape(4, 1, 1) * 1.0))
+    b.node("Pow", "root", b.node("Abs", "size", x), b.constant("half", 0.5))
+    b.node("Max", "highest", b.constant("one", 1.0), b.constant("two", 2.0))
+    placement = place(b.build("power", "by_zero", "root", "highest"), INT8)
+    assert dict(placement.float_reasons) == {
+        "power": "the exponent of Pow is not one constant number",
+        "by_zero": "it divides by a constant 0",
+        "highest": "it computes on constants only",
+    }
+    assert "half" not in {item.value for item in placement.constants}
+
+
+def test_second_factor_of_a_product_is_symmetric() -> None:
+    placement = place(_attention(), INT8)
+    symmetric = {name for name, group in placement.group_of().items() if group.scheme.symmetric}
+    assert symmetric == {"key.add", "turned", "value.add"}
+    assert not _group(placement, "query.add").scheme.symmetric
+
+
+def test_second_factor_with_fixed_parameters_is_converted() -> None:
+    b = GraphBuilder()
+    x = b.input("x", 2, 4, 4)
+    left = b.node("MatMul", "left", x, b.random("w", 4, 4))
+    gate = b.node("Sigmoid", "gate", left)
+    b.node("MatMul", "by_gate", left, gate)
+    b.node("MatMul", "by_tanh", left, b.node("Tanh", "tanh", left))
+    b.node("MatMul", "by_gate_again", x, gate)
+    placement = place(b.build("by_gate", "by_tanh", "by_gate_again"), INT8)
+    (conversion,) = placement.conversions
+    assert (conversion.value, conversion.name) == ("gate", "gate/symmetric")
+    assert [reader.node for reader in conversion.readers] == ["by_gate", "by_gate_again"]
+    group = _group(placement, conversion.name)
+    assert (group.scheme.symmetric, group.fixed) == (True, None)
+    assert _group(placement, "gate").fixed is not None
+
+
+def test_constant_second_factor_of_higher_rank_is_symmetric() -> None:
+    b = GraphBuilder()
+    b.node("MatMul", "batched", b.input("x", 2, 4, 4), b.random("w", 2, 4, 4))
+    (constant,) = place(b.build("batched"), INT8).constants
+    assert (constant.value, constant.scheme.symmetric) == ("w", True)
+
+
+def test_no_input_is_symmetric_with_16_bits_for_another_reason() -> None:
+    placement = place(_attention(), named_scheme("int16x8"))
+    assert placement.conversions == ()
+    assert all(group.scheme.symmetric for group in placement.groups)
 
 
 def test_convolution_reasons() -> None:
@@ -238,20 +328,21 @@ def test_resize_and_pad_modes() -> None:
     b.node("Resize", "cubic", x, "", scales, mode="cubic")
     pads = b.constant("pads", np.array([0, 0, 1, 1, 0, 0, 1, 1]))
     b.node("Pad", "edge", x, pads, mode="edge")
-    placement = place(b.build("linear", "cubic", "edge"), INT8)
+    b.node("Pad", "wrap", x, pads, mode="wrap")
+    placement = place(b.build("linear", "cubic", "edge", "wrap"), INT8)
     assert dict(placement.float_reasons) == {
         "cubic": "Resize 'cubic' has no integer kernel",
-        "edge": "Pad in mode 'edge' has no integer kernel",
+        "wrap": "Pad in mode 'wrap' has no integer kernel",
     }
-    assert set(_group(placement, "linear").members) == {"conv", "linear"}
-    assert [note.where for note in placement.notes] == ["cubic", "edge"]
+    assert set(_group(placement, "linear").members) == {"conv", "linear", "edge"}
+    assert [note.where for note in placement.notes] == ["cubic", "wrap"]
 
 
 def test_movement_between_float_ops_stays_float() -> None:
     b = GraphBuilder()
-    x = b.node("Exp", "first", b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4))
+    x = b.node("Sin", "first", b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4))
     x = b.node("Transpose", "turned", x, perm=[0, 2, 3, 1])
-    b.node("Log", "last", b.node("Flatten", "flat", x))
+    b.node("Cos", "last", b.node("Flatten", "flat", x))
     placement = place(b.build("last"), INT8)
     between = "it only moves data between ops in float"
     assert dict(placement.float_reasons)["turned"] == between
@@ -291,9 +382,14 @@ def test_sixteen_bits_for_one_layer_convert_at_its_borders() -> None:
 def test_sixteen_bits_need_a_kernel() -> None:
     b = GraphBuilder()
     x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
-    b.node("Softmax", "soft", b.node("HardSwish", "act", x))
+    x = b.node("LogSoftmax", "log", x)
+    slope = b.constant("slope", np.array([0.5, 2, 0, -1], np.float32).reshape(4, 1, 1))
+    b.node("Softmax", "soft", b.node("PRelu", "act", x, slope))
     placement = place(b.build("soft"), named_scheme("int16x8"))
-    assert placement.float_reasons == (("act", "HardSwish has no kernel on 16-bit activations"),)
+    assert placement.float_reasons == (
+        ("log", "LogSoftmax has no kernel on 16-bit activations"),
+        ("act", "PRelu with a slope above 1 has no kernel on 16-bit activations"),
+    )
     assert _group(placement, "soft").fixed == FixedParameters(scale=1 / 32768, zero_point=0)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.targets.tflite.lowering.accumulator import bias_in_accumulator
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.image import (
@@ -33,6 +34,7 @@ _DILATED_DEPTHWISE_VERSION = 2
     "Conv",
     accepts="one or two spatial axes, constant weights and bias, any groups and dilations",
     integer=True,
+    int16=True,
 )
 def lower_conv(context: LoweringContext, node: ir.Node) -> None:
     """Conv [N,C,H,W] * [M,C/g,kh,kw] -> CONV_2D or, with one input channel a group, depthwise.
@@ -70,10 +72,12 @@ def bias_tensor(context: LoweringContext, node: ir.Node, weights: Parameter, cha
     """The node's bias (input 2) as a tensor; zeros where it has none, which kernels expect."""
     value = optional_input(node, 2)
     if value is not None:
-        return context.weight(context.parameter(value, "bias"), str(value.name))
-    tensor_type = accumulator_type(context.type_of(required_input(node, 0)), weights.type)
-    zeros = np.zeros(channels, tensor_type.dtype)
-    return context.weight(Parameter(zeros, tensor_type), f"{node.name}/zero_bias")
+        bias, name = context.parameter(value, "bias"), str(value.name)
+    else:
+        tensor_type = accumulator_type(context.type_of(required_input(node, 0)), weights.type)
+        bias = Parameter(np.zeros(channels, tensor_type.dtype), tensor_type)
+        name = f"{node.name}/zero_bias"
+    return context.weight(bias_in_accumulator(context, node, weights, bias), name)
 
 
 def _conv_operator(window: Window, padding: int, activation: int, groups: int) -> Operator:

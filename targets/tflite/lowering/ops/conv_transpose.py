@@ -29,6 +29,7 @@ _ACTIVATION_VERSION = 4
     "ConvTranspose",
     accepts="one or two spatial axes, constant weights and bias, explicit pads, a static batch",
     integer=True,
+    int16=True,
 )
 def lower_conv_transpose(context: LoweringContext, node: ir.Node) -> None:
     """ConvTranspose [N,C,H,W] * [C,M/g,kh,kw] -> TRANSPOSE_CONV.

@@ -16,7 +16,7 @@ from edgekit.targets.tflite.lowering.registry import lowers
 _VERSION = 2
 
 
-@lowers("Expand", accepts="a static shape", integer=True)
+@lowers("Expand", accepts="a static shape", integer=True, int16=True)
 def lower_expand(context: LoweringContext, node: ir.Node) -> None:
     """Expand -> BROADCAST_TO the shape that inference found, or nothing where it is the same."""
     value, result = required_input(node, 0), node.outputs[0]

@@ -17,7 +17,7 @@ from edgekit.targets.tflite.lowering.node_view import (
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
-@lowers("Gather", accepts="constant indices, along a static axis", integer=True)
+@lowers("Gather", accepts="constant indices, along a static axis", integer=True, int16=True)
 def lower_gather(context: LoweringContext, node: ir.Node) -> None:
     """Gather -> GATHER along the stored position of the axis.
 

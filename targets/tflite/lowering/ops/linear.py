@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.targets.tflite.lowering.accumulator import bias_in_accumulator, needed_zero_bias
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.fusion import bias_of
@@ -30,6 +31,7 @@ _KEEP_DIMS_VERSION = 5
     "Gemm",
     accepts="matrices; with constant weights, a bias for each output unit",
     integer=True,
+    int16=True,
 )
 def lower_gemm(context: LoweringContext, node: ir.Node) -> None:
     """Gemm ``alpha * A @ B + beta * C`` -> FULLY_CONNECTED with weights [M, K] and bias [M].
@@ -45,13 +47,12 @@ def lower_gemm(context: LoweringContext, node: ir.Node) -> None:
     if not rows_are_units:
         weights = weights.rearranged(lambda w: w.T, axis=0)
     weights = _scaled(weights, float_attribute(node, "alpha", 1.0))
-    units = weights.array.shape[0]
     bias = optional_input(node, 2)
     transposed = bool(int_attribute(node, "transA", 0))
     tensors = [
         context.tensor(value, (1, 0)) if transposed else context.flattened(value),
         context.weight(in_stored_order(context, value, weights), str(factor.name)),
-        -1 if bias is None else _bias(context, bias, units, float_attribute(node, "beta", 1.0)),
+        _bias(context, node, bias, weights, float_attribute(node, "beta", 1.0)),
     ]
     activation, result = context.fused_activation(node)
     operator = _fully_connected(activation, keep_dims=False)
@@ -97,7 +98,7 @@ def _scaled_addend(context: LoweringContext, value: ir.Value, beta: float) -> in
     return context.step(multiply, operands, context.shape(value), FLOAT32, f"{value.name}/scaled")
 
 
-@lowers("MatMul", accepts="ranks 2 to 5, batch axes that broadcast", integer=True)
+@lowers("MatMul", accepts="ranks 2 to 5, batch axes that broadcast", integer=True, int16=True)
 def lower_matmul(context: LoweringContext, node: ir.Node) -> None:
     """MatMul -> FULLY_CONNECTED where one factor is a constant matrix, else BATCH_MATMUL."""
     left, right = required_input(node, 0), required_input(node, 1)
@@ -132,9 +133,8 @@ def _multiply_by_weights(context: LoweringContext, node: ir.Node) -> None:
     if rank == _MATRIX:
         axes = identity(_MATRIX)
     addition = context.biases.get(node)
-    bias = -1
-    if addition is not None:
-        bias = _bias(context, bias_of(addition, node.outputs[0]), stored.array.shape[0], 1.0)
+    addend = None if addition is None else bias_of(addition, node.outputs[0])
+    bias = _bias(context, node, addend, stored, 1.0)
     activation, result = context.fused_activation(node)
     tensors = [tensor, context.weight(stored, str(required_input(node, 1).name)), bias]
     context.result(result, _fully_connected(activation, keep_dims=rank > _MATRIX), tensors, axes)
@@ -176,12 +176,23 @@ def _scaled(weights: Parameter, factor: float) -> Parameter:
     return Parameter(weights.array * np.float32(factor), weights.type)
 
 
-def _bias(context: LoweringContext, value: ir.Value, units: int, factor: float) -> int:
-    bias = context.parameter(value, "bias")
+def _bias(
+    context: LoweringContext,
+    node: ir.Node,
+    value: ir.Value | None,
+    weights: Parameter,
+    factor: float,
+) -> int:
+    """The bias of weights [M, K] as a tensor; -1 where there is none."""
+    if value is None:
+        zeros = needed_zero_bias(context, node, weights)
+        return -1 if zeros is None else context.weight(zeros, f"{node.name}/zero_bias")
+    bias, units = context.parameter(value, "bias"), weights.array.shape[0]
     if bias.array.size not in {1, units}:
         raise Refusal(f"a bias of shape {bias.array.shape}", "a bias for each output unit")
     flat = bias.rearranged(lambda b: np.broadcast_to(b.reshape(-1), (units,)), axis=0)
-    return context.weight(_scaled(flat, factor), str(value.name))
+    made = bias_in_accumulator(context, node, weights, _scaled(flat, factor))
+    return context.weight(made, str(value.name))
 
 
 def _last(axes: Axes, last: int) -> Axes:

@@ -26,6 +26,7 @@ _MATRIX = 2
     "Unsqueeze",
     accepts="a shape known up to the batch",
     integer=True,
+    int16=True,
 )
 def lower_reshape(context: LoweringContext, node: ir.Node) -> None:
     """Any change of shape -> RESHAPE, in the storage order that avoids a TRANSPOSE.
@@ -59,7 +60,7 @@ def lower_reshape(context: LoweringContext, node: ir.Node) -> None:
     context.bind(result, tensor, target)
 
 
-@lowers("Transpose", accepts="any permutation", integer=True)
+@lowers("Transpose", accepts="any permutation", integer=True, int16=True)
 def lower_transpose(context: LoweringContext, node: ir.Node) -> None:
     """Transpose -> nothing: the stored tensor stays and its axes are renamed.
 

@@ -30,7 +30,12 @@ from edgekit.targets.tflite.lowering.quantization import FLOAT32, Parameter, is_
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
-@lowers("MaxPool", accepts="one or two spatial axes, no dilation, no indices output", integer=True)
+@lowers(
+    "MaxPool",
+    accepts="one or two spatial axes, no dilation, no indices output",
+    integer=True,
+    int16=True,
+)
 def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
     """MaxPool -> MAX_POOL_2D; padding that SAME does not give is written out.
 
@@ -59,7 +64,7 @@ def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
     context.result(result, operator, [tensor], NHWC, context.type_of(value))
 
 
-@lowers("AveragePool", accepts="one or two spatial axes, no dilation", integer=True)
+@lowers("AveragePool", accepts="one or two spatial axes, no dilation", integer=True, int16=True)
 def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     """AveragePool -> AVERAGE_POOL_2D, which divides by the number of elements inside.
 
@@ -69,13 +74,16 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     value = required_input(node, 0)
     window, output_size = _window(context, node)
     input_size = spatial_size(context, value)
-    tensor = context.tensor(value, NHWC)
     counted = bool(int_attribute(node, "count_include_pad", 0))
     declared = _declared_padding(node, window)
     if counted and declared != window:
         raise Refusal("count_include_pad with a window beyond the declared pads", "ceil_mode=0")
     activation, result = context.fused_activation(node)
     same = is_same_padding(window, input_size, output_size)
+    if window.padded and not (same or counted):
+        # Its integers would be rounded twice, up to two steps off at the border.
+        context.compute_in_float()
+    tensor = context.tensor(value, NHWC)
     if not window.padded or (same and not counted):
         padding = schema.Padding.SAME if window.padded else schema.Padding.VALID
         operator = pool_operator("AVERAGE_POOL_2D", window, padding, activation)
@@ -86,8 +94,6 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
         operator = pool_operator("AVERAGE_POOL_2D", window, schema.Padding.VALID, activation)
         context.result(result, operator, [tensor], NHWC, context.type_of(value))
         return
-    if context.integer:
-        raise Refusal("uncounted padding that SAME does not give, quantized", "even padding")
     operator = pool_operator("AVERAGE_POOL_2D", window, schema.Padding.VALID, 0)
     batch, channels, *_ = image_shape(context, value)
     pooled = context.step(
@@ -100,13 +106,13 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     context.result(result, Operator("MUL", options), inputs, NHWC)
 
 
-@lowers("GlobalAveragePool", accepts="one or two spatial axes", integer=True)
+@lowers("GlobalAveragePool", accepts="one or two spatial axes", integer=True, int16=True)
 def lower_global_average_pool(context: LoweringContext, node: ir.Node) -> None:
     """GlobalAveragePool -> MEAN over height and width, keeping them as 1."""
     _global_reduce(context, node, "MEAN")
 
 
-@lowers("GlobalMaxPool", accepts="one or two spatial axes")
+@lowers("GlobalMaxPool", accepts="one or two spatial axes", integer=True, int16=True)
 def lower_global_max_pool(context: LoweringContext, node: ir.Node) -> None:
     """GlobalMaxPool -> REDUCE_MAX over height and width, keeping them as 1."""
     _global_reduce(context, node, "REDUCE_MAX")
@@ -121,7 +127,9 @@ def _global_reduce(context: LoweringContext, node: ir.Node, name: str) -> None:
     result = node.outputs[0]
     if value in context.non_negative:
         context.non_negative.add(result)
-    context.result(result, Operator(name, options), [context.tensor(value, NHWC), axes], NHWC)
+    made = context.type_of(value if name == "REDUCE_MAX" else result)
+    inputs = [context.tensor(value, NHWC), axes]
+    context.result(result, Operator(name, options), inputs, NHWC, made)
 
 
 def pool_operator(name: str, window: Window, padding: int, activation: int) -> Operator:

@@ -22,6 +22,7 @@ from edgekit.targets.tflite.lowering.registry import lowers
     "Slice",
     accepts="constant starts, ends and axes; positive steps; not along the batch",
     integer=True,
+    int16=True,
 )
 def lower_slice(context: LoweringContext, node: ir.Node) -> None:
     """Slice -> SLICE, or STRIDED_SLICE where a step is above 1."""
@@ -78,7 +79,7 @@ def _write_slice(
     context.result(result, Operator("STRIDED_SLICE", options), inputs, axes, value_type)
 
 
-@lowers("Split", accepts="constant sizes, not along the batch", integer=True)
+@lowers("Split", accepts="constant sizes, not along the batch", integer=True, int16=True)
 def lower_split(context: LoweringContext, node: ir.Node) -> None:
     """Split -> SPLIT for equal parts (which XNNPACK runs), SPLIT_V for others."""
     value = required_input(node, 0)

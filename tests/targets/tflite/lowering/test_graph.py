@@ -12,6 +12,7 @@ from edgekit.errors import UnsupportedGraphError
 from edgekit.targets.tflite.lowering import LoweringOptions, check_graph, lower_graph
 from tests.targets.tflite.lowering.single_op import (
     IMAGE,
+    Array,
     Case,
     build,
     check,
@@ -20,6 +21,7 @@ from tests.targets.tflite.lowering.single_op import (
     random_inputs,
     run_litert,
     run_onnxruntime,
+    scalar,
 )
 
 NETWORK = Case(
@@ -105,7 +107,7 @@ def test_dynamic_batch_runs_at_other_batch_sizes() -> None:
 def test_all_refused_nodes_are_listed_with_reason_and_remedy() -> None:
     case = Case(
         "refused",
-        'c = Conv(x, k)\ne = Erf(c)\nm = Mish(e)\np = Pad <mode = "edge"> (m, q)\ny = Relu(p)',
+        'c = Conv(x, k)\ne = Erf(c)\nm = Mish(e)\np = Pad <mode = "wrap"> (m, q)\ny = Relu(p)',
         {"x": (1, 3, 6, 6)},
         {"k": (3, 3, 1, 1), "q": ints(0, 0, 1, 1, 0, 0, 1, 1)},
     )
@@ -115,7 +117,7 @@ def test_all_refused_nodes_are_listed_with_reason_and_remedy() -> None:
     assert [node.op for node in raised.value.nodes] == ["Erf", "Mish", "Pad"]
     message = str(raised.value)
     assert "Erf (node 'node_1', opset 20, shapes [1,3,6,6], dtypes float)" in message
-    assert "mode 'edge'; accepted: constant or reflect" in message
+    assert "mode 'wrap'; accepted: constant, reflect or edge" in message
     assert "--engine onnx2tf" in message
     assert [node.op for node in check_graph(model).unsupported] == ["Erf", "Mish", "Pad"]
 
@@ -192,3 +194,28 @@ def test_a_recurrent_layer_that_is_not_unrolled_is_refused_with_the_reason() -> 
         "its sequence has 200 steps; at most 128 are unrolled; accepted: constant weights"
         in str(refused)
     )
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "reason"),
+    [
+        ("m", np.array(0, np.int8), "a scale computed at run time"),
+        ("k", np.array(3, np.int16), "16-bit integers with a zero point other than 0"),
+        ("k", np.array(3, np.uint16), "quantization to uint16"),
+    ],
+)
+def test_quantization_without_tensors_for_it_is_refused(
+    scale: str, zero_point: Array, reason: str
+) -> None:
+    case = Case(
+        "refused",
+        f"m = ReduceMean <keepdims = 0> (x)\nq = QuantizeLinear(x, {scale}, z)\n"
+        f"y = DequantizeLinear(q, {scale}, z)",
+        {"x": (1, 4)},
+        {"k": scalar(0.1), "z": zero_point},
+        opset=21,
+    )
+    with pytest.raises(UnsupportedGraphError) as raised:
+        lower_graph(ir.from_proto(build(case)), LoweringOptions())
+    assert [node.op for node in raised.value.nodes] == ["QuantizeLinear", "DequantizeLinear"]
+    assert str(raised.value).count(reason) == 2

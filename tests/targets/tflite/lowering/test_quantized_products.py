@@ -162,12 +162,6 @@ REFUSED = {
         "a second factor with the zero point 5, which XNNPACK's integer product ignores; "
         "accepted: a second factor quantized symmetrically (zero point 0)"
     ),
-    (1, 0, 0, "int16", "int16", "int16"): (
-        "an int16 product with a zero point other than 0; accepted: zero points of 0"
-    ),
-    (0, 0, 0, "int16", "int8", "int16"): (
-        "a product of types int16, int8, int16; accepted: one of float32, int8, int16 throughout"
-    ),
 }
 
 
