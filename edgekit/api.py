@@ -16,7 +16,14 @@ from edgekit.core.metadata import Preprocessing
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.progress import Progress
 from edgekit.core.run_summary import ArtifactSummary, RunSummary
-from edgekit.core.target import BenchConfig, IoType, Precision, TargetInfo
+from edgekit.core.target import (
+    WEIGHTS_ONLY,
+    BenchConfig,
+    IoType,
+    Precision,
+    TargetInfo,
+    WeightCompute,
+)
 from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
 from edgekit.pipeline.project import (
@@ -55,6 +62,12 @@ class ConvertOptions(FrozenModel):
     )
     engine: str | None = Field(
         None, description="Lowering engine, for targets that offer it: edgekit or onnx2tf."
+    )
+    weight_compute: WeightCompute | None = Field(
+        None,
+        description="How an artifact with integer weights alone computes, for targets that offer "
+        "it: dynamic rounds activations to 8 bits as they come where that is faster, exact "
+        "restores the weights to float32.",
     )
     io: IoType = Field(
         "float32",
@@ -277,6 +290,11 @@ def _target_sections(
         )
     _check_io(precisions, infos, options.io)
     sections, notes = {}, []
+    if options.weight_compute is not None and not set(precisions) & set(WEIGHTS_ONLY):
+        notes.append(
+            f"weight_compute {options.weight_compute} changes nothing: it is for "
+            f"{', '.join(WEIGHTS_ONLY)}."
+        )
     for name, info in infos.items():
         kept = tuple(item for item in precisions if item in info.precisions)
         left_out = [item for item in precisions if item not in info.precisions]
@@ -290,12 +308,23 @@ def _target_sections(
                 f"it offers {', '.join(info.precisions)}."
             )
         engine = options.engine if options.engine in info.engines else None
+        compute = options.weight_compute
+        if compute is not None and compute not in info.weight_computes:
+            notes.append(
+                f"Target {name} does not offer weight_compute {compute}; it computes "
+                f"{info.weight_computes[0]}."
+            )
+            compute = None
         io = options.io if options.io in info.io_types else "float32"
         if io != options.io:
             notes.append(f"Target {name} keeps float32 inputs and outputs; it offers no others.")
         io = io if "int8" in kept else "float32"
         sections[name] = TargetSection(
-            precision=kept, engine=engine, io=io, tolerance=options.tolerance
+            precision=kept,
+            engine=engine,
+            io=io,
+            weight_compute=compute,
+            tolerance=options.tolerance,
         )
     return sections, tuple(notes)
 

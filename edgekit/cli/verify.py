@@ -98,24 +98,49 @@ def _problems(report: ExactnessReport, max_lsb: int | None) -> list[str]:
             f"{len(beyond)} operators are too far off, {worst.tensor!r} by {worst.lsb} steps of "
             f"{worst.bits} bits"
         )
+    if report.max_rounded is not None and not report.max_rounded <= 1:
+        problems.append(f"a layer is {report.max_rounded:.1f} times as far off as rounding is")
     return problems
 
 
 def _print(report: ExactnessReport) -> None:
     from edgekit.cli.output import Column, print_table
 
-    agreement = "not measured" if report.agreement is None else f"{report.agreement:.2%}"
+    agreement = "not measured"
+    if report.agreement is not None:
+        agreement = f"{report.agreement:.2%} of {report.samples} samples"
     rows = [
         ("compared tensors", str(report.compared_tensors)),
         ("differing tensors", str(report.differing_tensors)),
-        ("float operators", str(len(report.float_ops))),
+        ("float operators", _float_operators(report)),
         ("custom operators", str(len(report.custom_ops))),
-        ("teacher-forced difference", report.forced_summary),
-        ("operators forced", str(len(report.forced))),
-        ("end-to-end agreement", f"{agreement} of {report.samples} samples"),
+        *_forced_rows(report),
+        ("end-to-end agreement", agreement),
     ]
     print_table([Column("Fact"), Column("Value")], rows)
     for item in report.mismatches[:_SHOWN]:
         typer.echo(f"differs: {item.tensor or item.value}: {item.what}: {item.detail}")
-    for name in report.float_ops[:_SHOWN]:
-        typer.echo(f"float: {name}")
+    if not report.weights_only:
+        for name in report.float_ops[:_SHOWN]:
+            typer.echo(f"float: {name}")
+
+
+def _float_operators(report: ExactnessReport) -> str:
+    count = str(len(report.float_ops))
+    return f"{count}, as weights alone are integers" if report.weights_only else count
+
+
+def _forced_rows(report: ExactnessReport) -> list[tuple[str, str]]:
+    """Differences of operators that were run on the graph's own values."""
+    if not report.weights_only:
+        return [
+            ("teacher-forced difference", f"{report.max_lsb} LSB"),
+            ("operators forced", str(len(report.forced))),
+        ]
+    largest = "not measured"
+    if report.max_rounded is not None:
+        largest = f"{report.max_rounded:.0%} of what rounding explains at most"
+    return [
+        ("largest difference of a layer", largest),
+        ("layers forced", str(len(report.rounded))),
+    ]

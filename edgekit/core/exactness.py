@@ -64,6 +64,23 @@ class ForcedDifference(FrozenModel):
     share: float
 
 
+class RoundedDifference(FrozenModel):
+    """Error of one layer on integer weights that was given the graph's own float activations.
+
+    Attributes:
+        tensor: Output in the artifact.
+        operators: Operators between the given activations and that output.
+        dynamic: Whether its kernel rounds activations to 8 bits as they come.
+        share: Largest difference as a share of what such rounding, or that of float32 sums,
+            can explain at most; above 1 the layer computes something else.
+    """
+
+    tensor: str
+    operators: tuple[str, ...]
+    dynamic: bool
+    share: float
+
+
 class ExactnessReport(FrozenModel):
     """Comparison of a quantized artifact with its QDQ graph.
 
@@ -71,7 +88,8 @@ class ExactnessReport(FrozenModel):
         compared_tensors: Weights, biases and activations whose parameters were compared.
         differing_tensors: Number of those that differ; must be 0.
         mismatches: The tensors that differ.
-        float_ops: Operators that compute in floating point, by tensor they write.
+        float_ops: Operators that compute in floating point, by tensor they write; all of them
+            where ``weights_only``, as they should.
         custom_ops: Custom operators by name.
         max_lsb: Largest teacher-forced difference, of whatever bits; None where nothing could
             be forced.
@@ -79,7 +97,9 @@ class ExactnessReport(FrozenModel):
         forced: Teacher-forced differences, the largest first.
         agreement: Share of samples on which the best class (or, without classes, every
             output element within one step) is the same as in ONNX Runtime, end to end.
-        samples: Samples behind ``max_lsb`` and ``agreement``.
+        samples: Samples behind ``max_lsb``, ``rounded`` and ``agreement``.
+        weights_only: Whether the graph has integer weights alone, its activations being float.
+        rounded: Differences of the layers of such an artifact, the largest first.
     """
 
     compared_tensors: int
@@ -92,6 +112,13 @@ class ExactnessReport(FrozenModel):
     forced: tuple[ForcedDifference, ...]
     agreement: float | None
     samples: int
+    weights_only: bool = False
+    rounded: tuple[RoundedDifference, ...] = ()
+
+    @property
+    def max_rounded(self) -> float | None:
+        """Largest share in ``rounded``; None where no layer was run alone."""
+        return max((item.share for item in self.rounded), default=None)
 
     @property
     def forced_summary(self) -> str:

@@ -13,7 +13,9 @@ from edgekit.core.toml_config import describe_problems, nearest_name, validation
 from edgekit.errors import ConfigError
 
 Granularity = Literal["per-channel", "per-tensor", "blockwise"]
-ScaleFormat = Literal["float32", "float16"]
+ScaleFormat = Literal["float32", "float16", "bfloat16"]
+"""Number formats of scales; ``"bfloat16"`` scales are represented by float16 as well."""
+Fit = Literal["largest", "mse"]
 
 
 class ActivationScheme(FrozenModel):
@@ -38,6 +40,11 @@ class WeightScheme(FrozenModel):
     )
     block_size: int = Field(
         32, ge=2, description="Weights of a block, along the axis that is summed over."
+    )
+    fit: Fit = Field(
+        "largest",
+        description="How a scale is chosen: to reach the largest weight, or for the least mean "
+        "squared error.",
     )
 
 
@@ -219,7 +226,7 @@ SCHEMES: dict[str, QuantScheme] = {
         QuantScheme(
             name="int4-weights",
             activations=None,
-            weights=WeightScheme(bits=4, granularity="blockwise"),
+            weights=WeightScheme(bits=4, granularity="blockwise", fit="mse"),
         ),
         QuantScheme(name="float16", activations=None, weights=None),
         QuantScheme(name="int16x8", activations=ActivationScheme(bits=16, symmetric=True)),
@@ -249,6 +256,7 @@ def custom_scheme(
     keep_float: Sequence[str] = (),
     overrides: Sequence[LayerOverride | Mapping[str, Any]] = (),
     scale_format: ScaleFormat = "float32",
+    weight_fit: Fit | None = None,
 ) -> QuantScheme:
     """The scheme called ``name`` with other choices for some layers.
 
@@ -257,6 +265,7 @@ def custom_scheme(
         keep_float: Patterns of node names that stay in float32.
         overrides: Choices by layer, or the fields of one each.
         scale_format: Format that must represent every scale exactly.
+        weight_fit: How scales of weights are chosen; None leaves it to the scheme.
 
     Raises:
         ConfigError: If there is no such scheme, or the choices contradict each other; all
@@ -269,6 +278,8 @@ def custom_scheme(
     fields |= {
         "keep_float": tuple(keep_float), "overrides": changes, "scale_format": scale_format
     }  # fmt: skip
+    if weight_fit is not None and fields["weights"] is not None:
+        fields["weights"]["fit"] = weight_fit
     try:
         return QuantScheme.model_validate(fields)
     except ValidationError as error:
@@ -336,6 +347,7 @@ class QuantConstraints(FrozenModel):
         clamp_ranges: Ranges of a Relu or Clip that have a kernel with an own output scale;
             any other range shares the parameters of its input.
         blockwise_ops: Ops with a kernel for blockwise weights.
+        blockwise_scale_format: Format that must represent the scales of blocks.
         max_spatial_axes: Spatial axes that convolutions and pools have kernels for.
     """
 
@@ -364,4 +376,5 @@ class QuantConstraints(FrozenModel):
         (0.0, 1.0),
     )
     blockwise_ops: frozenset[str] = frozenset({"Gemm", "MatMul"})
+    blockwise_scale_format: ScaleFormat = "bfloat16"
     max_spatial_axes: int = 2

@@ -35,6 +35,14 @@ weights of 8; weights of 8 bits alone; weights of 4 bits in blocks alone."""
 INTEGER_ACTIVATIONS: tuple[Precision, ...] = ("int8", "int16x8")
 """Those of `QUANTIZED` whose activations are integers, so that they need calibration data."""
 
+WEIGHTS_ONLY: tuple[Precision, ...] = ("int8-weights", "int4-weights")
+"""The others of `QUANTIZED`: integer weights, float activations."""
+
+WeightCompute = Literal["dynamic", "exact"]
+"""How an artifact with integer weights alone computes. ``"dynamic"``: on the integers where the
+runtime is faster so, activations rounded to 8 bits as they come; ``"exact"``: in float32 on
+weights restored from the integers."""
+
 IoType = Literal["float32", "int8", "uint8"]
 """Type of a quantized artifact's inputs and outputs; the graph's own is float32."""
 
@@ -50,6 +58,12 @@ class LowerConfig(FrozenModel):
         "float32",
         description="Type of the inputs and outputs of an artifact with integer activations; "
         "int8 and uint8 leave the conversion to the application.",
+    )
+    weight_compute: WeightCompute | None = Field(
+        None,
+        description="How an artifact with integer weights alone computes: dynamic rounds "
+        "activations to 8 bits as they come where that is faster, exact restores the weights to "
+        "float32; the target's own way by default.",
     )
 
 
@@ -79,6 +93,7 @@ class TargetInfo(FrozenModel):
         suffix: File suffix of that artifact, with the dot.
         precisions: Numeric forms it can be lowered to.
         engines: Lowering engines, the default first.
+        weight_computes: How it computes with integer weights alone, the default first.
         io_types: Types that inputs and outputs of an int8 artifact can have.
         version: Raised whenever the same graph and options lower to another file; part of the
             cache key.
@@ -92,6 +107,7 @@ class TargetInfo(FrozenModel):
     suffix: str
     precisions: tuple[Precision, ...]
     engines: tuple[str, ...] = ("edgekit",)
+    weight_computes: tuple[WeightCompute, ...] = ("exact",)
     io_types: tuple[IoType, ...] = ("float32",)
     version: int = 1
     tools: tuple[str, ...] = ()

@@ -204,6 +204,12 @@ class _Draft:
                 f"{nearest_name(engine, target.info.engines)} "
                 f"Known: {', '.join(target.info.engines)}"
             )
+        compute = section.weight_compute
+        if compute is not None and compute not in target.info.weight_computes:
+            self.problems.append(
+                f"targets.{name}.weight_compute: {compute} is not offered; "
+                f"accepted: {', '.join(target.info.weight_computes)}"
+            )
         if section.io not in target.info.io_types:
             self.problems.append(
                 f"targets.{name}.io: {section.io} is not offered; accepted: "
@@ -264,15 +270,17 @@ class _Draft:
         section: TargetSection,
         model: Source,
     ) -> None:
-        from edgekit.stages.lower import DEFAULT_TOLERANCES, LowerStageConfig
+        from edgekit.stages.lower import LowerStageConfig, default_tolerance
 
         info, capabilities = target.info, target.capabilities()
         suffix = f"{info.name}-{precision}"
+        compute = section.weight_compute or info.weight_computes[0]
         config = LowerStageConfig(
             precision=precision,
             engine=engine,
             io=section.io if precision == "int8" else "float32",
-            tolerance=section.tolerance or DEFAULT_TOLERANCES[precision],
+            weight_compute=compute,
+            tolerance=section.tolerance or default_tolerance(precision, compute),
         )
         lower = f"lower-{suffix}"
         self.add(lower, "lower", config, target=target, model=model)

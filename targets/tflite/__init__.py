@@ -14,9 +14,10 @@ INFO = TargetInfo(
     extra="tflite",
     artifact_kind=ArtifactKind.TFLITE,
     suffix=".tflite",
-    precisions=("float32", "float16", "int8", "int16x8"),
+    precisions=("float32", "float16", "int8", "int16x8", "int8-weights", "int4-weights"),
     io_types=("float32", "int8", "uint8"),
     engines=("edgekit", "onnx2tf"),
-    version=2,
+    weight_computes=("dynamic", "exact"),
+    version=3,
     tools=("ai-edge-litert", "onnx2tf"),
 )

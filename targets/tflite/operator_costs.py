@@ -151,12 +151,16 @@ def _operand(graph: FileGraph, op: FileOperator, place: int) -> FileTensor:
 def count_parameters(file: ModelFile) -> int:
     """Constant numbers that are weights or biases, each stored buffer once.
 
-    Integer constants without a scale are shapes, axes or paddings and do not count.
+    Integer constants without a scale are shapes, axes or paddings and do not count, nor do the
+    scales of blocks.
     """
     seen: set[int] = set()
     total = 0
     for graph in file.subgraphs:
-        for tensor in graph.tensors:
+        scales = {tensor.block_scales for tensor in graph.tensors}
+        for index, tensor in enumerate(graph.tensors):
+            if index in scales:
+                continue
             weight = tensor.dtype in FLOAT_TYPES or tensor.quantized
             if tensor.constant and weight and tensor.buffer not in seen:
                 seen.add(tensor.buffer)

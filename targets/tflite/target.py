@@ -14,6 +14,7 @@ from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.target import (
     QUANTIZED,
+    WEIGHTS_ONLY,
     BenchConfig,
     Capabilities,
     Inspection,
@@ -23,6 +24,7 @@ from edgekit.core.target import (
     Session,
     SupportReport,
     TargetInfo,
+    WeightCompute,
 )
 from edgekit.errors import ConfigError, InputError, MissingToolError
 from edgekit.targets.tflite import INFO
@@ -87,7 +89,7 @@ class TFLiteTarget:
         if missing is not None:
             return missing
         from edgekit.graph.io import load_onnx, read_metadata
-        from edgekit.graph.quantized import require_qdq
+        from edgekit.graph.quantized import NO_WEIGHTS, is_quantized, require_qdq
         from edgekit.targets.tflite.metadata import embed_metadata
         from edgekit.targets.tflite.metadata_description import describe
         from edgekit.targets.tflite.verification import verify_structure
@@ -121,7 +123,9 @@ class TFLiteTarget:
             precision=config.precision,
         )
         described = describe(metadata, lowered.signature).notes
-        return Lowered(artifact, (*lowered.notes, *described, *structure.notes()))
+        unchanged = config.precision in WEIGHTS_ONLY and not is_quantized(model)
+        notes = [NO_WEIGHTS] if unchanged else []
+        return Lowered(artifact, (*notes, *lowered.notes, *described, *structure.notes()))
 
     def load(self, artifact: Path, config: RuntimeConfig) -> Session | Unavailable:
         """Loads a .tflite file into LiteRT, with XNNPACK where it can run the operators.
@@ -257,6 +261,10 @@ def _check_config(config: LowerConfig) -> None:
         )
 
 
+def _weight_compute(config: LowerConfig) -> WeightCompute:
+    return config.weight_compute or INFO.weight_computes[0]
+
+
 def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     if config.engine == "onnx2tf":
         if config.precision in QUANTIZED:
@@ -270,5 +278,11 @@ def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     from edgekit.targets.tflite.lowering import LoweringOptions, lower_graph
 
     half = config.precision == "float16"
-    options = LoweringOptions(weights_dtype="float16" if half else "float32", io=config.io)
+    # A layer that computes in float between integer activations is not to round them again.
+    weights_only = config.precision in WEIGHTS_ONLY
+    options = LoweringOptions(
+        weights_dtype="float16" if half else "float32",
+        weight_compute=_weight_compute(config) if weights_only else "exact",
+        io=config.io,
+    )
     return lower_graph(model, options)

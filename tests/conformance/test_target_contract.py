@@ -51,7 +51,10 @@ PRECISIONS = [
     for name in NAMES
     for precision in import_module(f"edgekit.targets.{name}").INFO.precisions
 ]
-TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "int8": 0.1, "int16x8": 1e-3}
+TOLERANCE = {
+    "float32": 1e-5, "float16": 1e-2, "int8": 0.1, "int16x8": 1e-3, "int8-weights": 0.03,
+    "int4-weights": 0.03,
+}  # fmt: skip
 """Largest difference from the reference, as a share of the output's range.
 
 Of a small random network the four scores span some 40 integers, so one step is 2.5 %.

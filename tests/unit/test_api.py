@@ -183,3 +183,18 @@ def test_benchmark_options_are_those_given() -> None:
     assert project.benchmark.bench_config() == options.bench
     left_out, _ = conversion_project("a.onnx", ["tflite"], ["float32"], Path("out"), QUIET)
     assert not left_out.benchmark.enabled
+
+
+def test_weight_compute_goes_where_it_is_offered() -> None:
+    options = ConvertOptions(weight_compute="dynamic")
+    targets = ["onnxruntime", "tflite"]
+    project, notes = conversion_project("m.onnx", targets, ["int8-weights"], Path("out"), options)
+    computes = {name: section.weight_compute for name, section in project.targets.items()}
+    assert computes == {"onnxruntime": None, "tflite": "dynamic"}
+    assert notes == (
+        "Target onnxruntime does not offer weight_compute dynamic; it computes exact.",
+    )
+    _, notes = conversion_project("m.onnx", ["tflite"], ["float32"], Path("out"), options)
+    assert notes == (
+        "weight_compute dynamic changes nothing: it is for int8-weights, int4-weights.",
+    )

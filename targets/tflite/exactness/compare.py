@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgekit.core.exactness import ExactnessReport
+from edgekit.core.exactness import ExactnessReport, ForcedDifference, RoundedDifference
 from edgekit.core.target import RuntimeConfig
 from edgekit.errors import InputError, UnsupportedError
 from edgekit.graph.io import load_onnx, signature_of
 from edgekit.graph.reference import ReferenceSession
 from edgekit.measure.feeds import random_feeds
+from edgekit.targets.tflite.exactness.float_forcing import rounded_differences
 from edgekit.targets.tflite.exactness.parameters import compare_parameters
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, read_stored_model
 from edgekit.targets.tflite.exactness.teacher_forcing import (
@@ -57,15 +58,24 @@ def compare_with_graph(
     parameters = compare_parameters(graph.graph, stored, embedded.tensors)
     signature = signature_of(graph)
     feeds = list(samples) or [random_feeds(signature, seed) for seed in range(_RANDOM_SAMPLES)]
+    weights_only = not any(node.op_type == "QuantizeLinear" for node in graph.graph)
+    forced: list[ForcedDifference] = []
+    rounded: list[RoundedDifference] = []
+    agreement = None
     try:
-        references = quantized_integers(graph, feeds)
-        forced = forced_differences(stored, embedded.tensors, references)
-        agreement = _agreement(artifact, graph, qdq, feeds)
+        if weights_only:
+            rounded = rounded_differences(stored, embedded.tensors, graph, feeds)
+        else:
+            references = quantized_integers(graph, feeds)
+            forced = forced_differences(stored, embedded.tensors, references)
+        # Float results that are no scores are never equal to the last digit.
+        if not weights_only or _gives_scores(graph.graph):
+            agreement = _agreement(artifact, graph, qdq, feeds)
     except (RuntimeError, UnsupportedError):
         # With wrong parameters LiteRT may refuse to run the file; they are the finding then.
         if not parameters.mismatches:
             raise
-        forced, agreement = [], None
+        forced, rounded, agreement = [], [], None
     return ExactnessReport(
         compared_tensors=parameters.compared,
         differing_tensors=len({(m.tensor, m.value) for m in parameters.mismatches}),
@@ -80,6 +90,8 @@ def compare_with_graph(
         forced=tuple(forced),
         agreement=agreement,
         samples=len(feeds),
+        weights_only=weights_only,
+        rounded=tuple(rounded),
     )
 
 
@@ -120,6 +132,11 @@ def _same(expected: Array, actual: Array, step: float) -> bool:
     if expected.ndim == _SCORES_RANK:
         return bool((expected.argmax(1) == actual.argmax(1)).all())
     return bool(np.abs(expected - actual).max() <= step * 1.001)
+
+
+def _gives_scores(graph: ir.Graph) -> bool:
+    """Whether every output is a score for each class."""
+    return all(len(value.shape or ()) == _SCORES_RANK for value in graph.outputs)
 
 
 def _output_steps(graph: ir.Graph) -> dict[str, float]:

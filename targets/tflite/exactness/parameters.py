@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgekit.core.exactness import TensorMismatch
+from edgekit.targets.tflite.exactness.blocks import compare_blocks
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, StoredTensor
 from edgekit.targets.tflite.lowering.node_view import int_attribute
 from edgekit.targets.tflite.lowering.quantization import (
@@ -120,6 +121,9 @@ def _compare_type(value: str, expected: TensorType, tensor: StoredTensor) -> lis
 def _compare_constant(
     value: ir.Value, parameter: Parameter, tensor: StoredTensor
 ) -> list[TensorMismatch]:
+    quantization = parameter.type.quantization
+    if quantization is not None and quantization.block_size:
+        return compare_blocks(value, parameter, tensor)
     found = _compare_type(str(value.name), parameter.type, tensor)
     if tensor.data is None:
         return [*found, _missing(value)]
@@ -178,6 +182,9 @@ def _feature_orders(node: ir.Node, weights: Array, *, transposed: bool) -> Itera
                 order = np.arange(np.prod(sizes)).reshape(sizes)
                 stored_order = np.moveaxis(order, 0, -1).reshape(-1)
                 restored = np.argsort(stored_order)
+                if restored.size != weights.shape[1 if transposed else 0]:
+                    # Heads of attention are joined here, not an image flattened.
+                    return
                 yield weights[:, restored] if transposed else weights[restored]
             return
         if producer.op_type not in {"QuantizeLinear", "DequantizeLinear"}:

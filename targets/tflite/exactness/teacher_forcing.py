@@ -81,7 +81,7 @@ def forced_differences(
         writer = model.writer_of(index)
         if writer is None:
             continue
-        operators, inputs = _back_to_known(model, index, set(known) - {index})
+        operators, inputs = back_to_known(model, index, set(known) - {index})
         if any(tensor not in known for tensor in inputs):
             continue
         found.append(_run_cut(model, (operators, inputs, index), known, references))
@@ -101,9 +101,7 @@ def _known_tensors(
     }
 
 
-def _back_to_known(
-    model: StoredModel, output: int, known: set[int]
-) -> tuple[list[int], list[int]]:
+def back_to_known(model: StoredModel, output: int, known: set[int]) -> tuple[list[int], list[int]]:
     """Operators between known tensors and ``output``, and the tensors that feed them."""
     operators: set[int] = set()
     inputs: list[int] = []
@@ -135,7 +133,7 @@ def _run_cut(
     worst, wrong, total = 0, 0, 0
     shapes: dict[int, tuple[int, ...]] = defaultdict(tuple)
     for reference in references:
-        arrays = [_stored(reference, known[t], model.tensors[t].shape) for t in inputs]
+        arrays = [stored_array(reference, known[t], model.tensors[t].shape) for t in inputs]
         for detail, array in zip(input_details, arrays, strict=True):
             if shapes[detail["index"]] != array.shape:
                 interpreter.resize_tensor_input(detail["index"], array.shape)
@@ -145,7 +143,7 @@ def _run_cut(
             interpreter.set_tensor(detail["index"], array)
         interpreter.invoke()
         made = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-        expected = _stored(reference, known[output], model.tensors[output].shape)
+        expected = stored_array(reference, known[output], model.tensors[output].shape)
         steps = np.abs(made.astype(np.int64) - expected.astype(np.int64))
         worst = max(worst, int(steps.max(initial=0)))
         wrong += int((steps > 0).sum())
@@ -159,8 +157,10 @@ def _run_cut(
     )
 
 
-def _stored(reference: Mapping[str, Array], origin: TensorOrigin, shape: tuple[int, ...]) -> Array:
-    """Integers of a value in the order of the file; a line ``[N, C, L]`` may be an image there."""
+def stored_array(
+    reference: Mapping[str, Array], origin: TensorOrigin, shape: tuple[int, ...]
+) -> Array:
+    """A value in the order of the file; a line ``[N, C, L]`` may be an image there."""
     array = reference[origin.value].transpose(origin.stored_axes)
     if len(shape) > array.ndim:
         array = np.expand_dims(array, origin.stored_axes.index(array.ndim - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.core.target import WeightCompute
 from edgekit.errors import InternalError
 from edgekit.targets.tflite.lowering.flatbuffer import TENSOR_TYPES, FlatbufferModel, Operator
 from edgekit.targets.tflite.lowering.fusion import FusedActivation
@@ -32,6 +34,7 @@ from edgekit.targets.tflite.lowering.quantization import (
     TensorType,
     dequantized,
 )
+from edgekit.targets.tflite.lowering.weight_only import WEIGHT_TYPES, runnable
 
 type Array = npt.NDArray[Any]
 
@@ -57,6 +60,7 @@ class LoweringContext:
         model: The flatbuffer under construction.
         weights_dtype: Type in which large float constants are stored.
         fused: Activation that an operator takes over, by node.
+        weight_compute: How operators on float activations compute with integer weights.
         biases: Addition of a constant that a MatMul takes over, by node.
         reasons: Why preparation left a node as it is, by the node's name.
         quantized: What the Q/DQ nodes say about the values.
@@ -67,10 +71,15 @@ class LoweringContext:
         feature_order: For a flattened value whose features lie in another order than ONNX
             has them: ONNX feature index of each stored feature.
         origins: The value that each tensor was made for, and the order it is stored in.
+        integer_weights: Content of the tensors of 4-bit and 8-bit weights.
+        dynamic: Layers with float activations whose kernel computes on the integers.
+        restored: Layers whose weights a DEQUANTIZE restores, by the reason; no reason where it
+            was wished.
     """
 
     model: FlatbufferModel
     weights_dtype: Literal["float32", "float16"] = "float32"
+    weight_compute: WeightCompute = "exact"
     fused: Mapping[ir.Node, FusedActivation] = field(default_factory=dict)
     biases: Mapping[ir.Node, ir.Node] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +90,9 @@ class LoweringContext:
     non_negative: set[ir.Value] = field(default_factory=set)
     feature_order: dict[ir.Value, npt.NDArray[np.int64]] = field(default_factory=dict)
     origins: dict[int, tuple[ir.Value, Axes]] = field(default_factory=dict)
+    integer_weights: dict[int, Parameter] = field(default_factory=dict)
+    dynamic: int = 0
+    restored: Counter[str] = field(default_factory=Counter)
     _stored: dict[ir.Value, list[Stored]] = field(default_factory=dict)
     _images: dict[ir.Value, list[Stored]] = field(default_factory=dict)
     _reshape_sources: dict[int, int] = field(default_factory=dict)
@@ -347,10 +359,16 @@ class LoweringContext:
             return self._memoized(parameter, name)
         halves = Parameter(array.astype(np.float16), TensorType("float16"))
         stored = self._memoized(halves, f"{name}/float16")
-        key = ("dequantized", stored)
+        operator = Operator("DEQUANTIZE", schema.DequantizeOptionsT(), 3)
+        return self.constant_step(operator, stored, array.shape, name)
+
+    def constant_step(
+        self, operator: Operator, stored: int, shape: Sequence[int], name: str
+    ) -> int:
+        """The float32 tensor that an operator makes of a constant; written once for all."""
+        key = (operator.name, stored)
         if key not in self._constants:
-            operator = Operator("DEQUANTIZE", schema.DequantizeOptionsT(), 3)
-            self._constants[key] = self.step(operator, [stored], array.shape, FLOAT32, name)
+            self._constants[key] = self.step(operator, [stored], shape, FLOAT32, name)
         return self._constants[key]
 
     def _memoized(self, parameter: Parameter, name: str) -> int:
@@ -358,7 +376,10 @@ class LoweringContext:
         # Equal constants of other names share their bytes, yet each can be found by its name.
         key = (name, parameter.type, array.shape, hashlib.sha256(array.tobytes()).digest())
         if key not in self._constants:
-            self._constants[key] = self.model.add_tensor(name, array.shape, parameter.type, array)
+            tensor = self.model.add_tensor(name, array.shape, parameter.type, array)
+            self._constants[key] = tensor
+            if parameter.type.dtype in WEIGHT_TYPES:
+                self.integer_weights[tensor] = parameter
         return self._constants[key]
 
     def step(
@@ -370,8 +391,14 @@ class LoweringContext:
         name: str,
     ) -> int:
         """Writes an operator with one output that no ONNX value stands for."""
+        form = runnable(self, operator, inputs)
         output = self.model.add_tensor(name, shape, tensor_type)
-        self.model.add_operator(operator, inputs, [output])
+        made = output
+        if form.activation:
+            made = self.model.add_tensor(f"{name}/unclamped", shape, tensor_type)
+        self.model.add_operator(form.operator, form.inputs, [made])
+        if form.activation:
+            self.model.add_operator(Operator(form.activation), [made], [output])
         return output
 
     def result(

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.targets.tflite.lowering.block_scales import add_block_scales
 from edgekit.targets.tflite.lowering.operator_versions import operator_version, typed_options
 from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
+from edgekit.targets.tflite.nibbles import pack_nibbles
 from edgekit.targets.tflite.packing import pack_model
 
 type Array = npt.NDArray[Any]
@@ -33,6 +35,7 @@ TENSOR_TYPES: Mapping[str, int] = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
     "float64": schema.TensorType.FLOAT64,
+    "int4": schema.TensorType.INT4,
     "int8": schema.TensorType.INT8,
     "uint8": schema.TensorType.UINT8,
     "int16": schema.TensorType.INT16,
@@ -111,7 +114,8 @@ class FlatbufferModel:
             name: Wanted name; a number is appended if it is taken.
             shape: Stored shape; a string is a symbolic dim, written as 1 with signature -1.
             tensor_type: Element type with its quantization.
-            data: Constant content with that shape, or None for an activation.
+            data: Constant content with that shape, or None for an activation; 4-bit integers
+                an element each.
         """
         tensor = schema.TensorT()
         tensor.name = self._unique(name)
@@ -119,9 +123,11 @@ class FlatbufferModel:
         if any(isinstance(dim, str) for dim in shape):
             tensor.shapeSignature = [-1 if isinstance(dim, str) else int(dim) for dim in shape]
         tensor.type = TENSOR_TYPES[tensor_type.dtype]
-        if tensor_type.quantization is not None:
+        if tensor_type.quantization is not None and not tensor_type.quantization.block_size:
             tensor.quantization = _quantization(tensor_type.quantization)
         tensor.hasRank = True
+        if data is not None and tensor_type.dtype == "int4":
+            data = pack_nibbles(data)
         tensor.buffer = 0 if data is None else self._add_buffer(data)
         self._tensors.append(tensor)
         self._types.append(tensor_type)
@@ -249,6 +255,7 @@ class FlatbufferModel:
         graph.inputs, graph.outputs = list(stored_inputs.values()), list(stored_outputs.values())
         model.subgraphs = [graph]
         model.signatureDefs = [_signature(stored_inputs, stored_outputs)]
+        add_block_scales(model, [self._types[tensor] for tensor in tensors])
         return pack_model(model)
 
     def _unique(self, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from edgekit.core.signature import ModelSignature, TensorSpec
-from edgekit.core.target import IoType, SupportReport
+from edgekit.core.target import IoType, SupportReport, WeightCompute
 from edgekit.errors import UnsupportedGraphError, UnsupportedNode
 from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lowerings
 from edgekit.targets.tflite.lowering.context import LoweringContext
@@ -34,6 +34,7 @@ from edgekit.targets.tflite.lowering.quantization import (
 )
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
 from edgekit.targets.tflite.lowering.requantize import requantized
+from edgekit.targets.tflite.lowering.weight_only import weight_notes
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 _WITH_QUANTIZED_CONSTANTS = frozenset(
@@ -55,11 +56,15 @@ class LoweringOptions:
     Attributes:
         weights_dtype: ``"float16"`` stores large float constants in half precision; compute
             stays float32 where the runtime has no half-precision kernels.
+        weight_compute: How operators on float activations compute with integer weights:
+            ``"dynamic"`` on the integers where a kernel does so well, rounding activations to
+            8 bits; ``"exact"`` in float32 on restored weights.
         description: Text in the file's description field.
         io: Type of inputs and outputs that are quantized within; float32 leaves them.
     """
 
     weights_dtype: Literal["float32", "float16"] = "float32"
+    weight_compute: WeightCompute = "exact"
     io: IoType = "float32"
     description: str = "edgekit"
 
@@ -92,6 +97,7 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
     context = LoweringContext(
         model=FlatbufferModel(options.description),
         weights_dtype=options.weights_dtype,
+        weight_compute=options.weight_compute,
         fused=plan_fused_activations(model.graph),
         biases=plan_bias_additions(model.graph),
         reasons=prepared.reasons,
@@ -129,7 +135,8 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
         if tensor in written and context.model.type_of(tensor).dtype != "uint8"
     )
     data = context.model.build(inputs, named)
-    return LoweredGraph(data, signature, tuple(context.notes), origins)
+    notes = (*context.notes, *weight_notes(context))
+    return LoweredGraph(data, signature, notes, origins)
 
 
 def check_graph(model: ir.Model) -> SupportReport:

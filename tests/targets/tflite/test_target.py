@@ -259,3 +259,28 @@ def test_outputs_are_finite_on_extreme_inputs(tmp_path: Path) -> None:
     found = session.run({"image": np.full((1, 3, 12, 16), 1e4, np.float32)})["probs"]
     assert np.isfinite(found).all()
     assert found.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_second_engine_has_no_integer_weights(tmp_path: Path) -> None:
+    config = LowerConfig(precision="int8-weights", engine="onnx2tf")
+    source = _artifact(tmp_path, QDQ_WEIGHTS)
+    with pytest.raises(ConfigError, match="lower int8-weights with --engine edgekit"):
+        create_target().lower(source, config, tmp_path)
+
+
+QDQ_WEIGHTS = """
+<ir_version: 10, opset_import: ["" : 20]>
+net (float[1, 2] x) => (float[1, 2] y)
+  <int8[2, 2] q = {1, 2, 3, 4}, float s = {0.5}, int8 z = {0}>
+{
+    w = DequantizeLinear(q, s, z)
+    y = MatMul(x, w)
+}
+"""
+
+
+def test_integer_weights_have_no_integer_inputs(tmp_path: Path) -> None:
+    config = LowerConfig(precision="int4-weights", io="int8")
+    source = _artifact(tmp_path, QDQ_WEIGHTS)
+    with pytest.raises(ConfigError, match="an artifact in int4-weights takes float32"):
+        create_target().lower(source, config, tmp_path)

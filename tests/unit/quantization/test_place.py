@@ -448,3 +448,52 @@ def test_shape_arithmetic_is_left_alone() -> None:
     placement = place(b.build("flat"), INT8)
     assert placement.float_reasons == ()
     assert placement.integer_units == ("conv", "flat")
+
+
+def test_scales_of_blocks_are_what_files_hold() -> None:
+    b = GraphBuilder()
+    x = b.node("MatMul", "wide", b.input("x", 4, 64), b.random("w1", 64, 40))
+    b.node("MatMul", "narrow", x, b.random("w2", 40, 5))
+    placement = place(b.build("narrow"), named_scheme("int4-weights"))
+    assert [layer.scale_format for layer in placement.layers] == ["bfloat16", None]
+
+
+def test_weights_that_stay_float_say_why() -> None:
+    b = GraphBuilder()
+    b.input("ids", 1, 3, 8)
+    h = b.node("LSTM", "memory", "ids", b.random("w", 1, 16, 8), b.random("r", 1, 16, 4),
+               hidden_size=4)  # fmt: skip
+    h = b.node("Reshape", "flat", h, b.constant("shape", np.array([1, 12, 1, 1])))
+    h = b.node("ConvTranspose", "up", h, b.random("k", 12, 2, 2, 2), group=4, strides=[2, 2])
+    h = b.node("Reshape", "row", h, b.constant("shape2", np.array([1, 32])))
+    h = b.node("MatMul", "batched", h, b.random("stack", 2, 32, 32))
+    h = b.node("Mul", "scaled", h, b.random("grid", 2, 1, 32))
+    h = b.node("Gemm", "twice", b.input("rows", 2, 4), b.random("g", 4, 4), alpha=2.0)
+    b.node("Mul", "table", b.input("t", 40, 40), b.random("large", 40, 40))
+    placement = place(b.build("scaled", "twice", "table"), named_scheme("int8-weights"))
+    assert placement.layers == ()
+    assert dict(placement.float_reasons) == {
+        "memory": "LSTM: weights of recurrent layers are not quantized",
+        "up": "a transposed convolution with groups has no kernel for integer weights",
+        "batched": "its constant of 2048 numbers stays float: only matrices and convolution "
+        "kernels are quantized as weights",
+        "twice": "Gemm with alpha other than 1 has no kernel for integer weights",
+        "table": "its constant of 1600 numbers stays float: Mul is no layer",
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks"), [(1e-4, False), (1e-2, True), (0.0, True), (1e5, True), (1e6, False)]
+)
+def test_blocks_need_weights_whose_scales_float16_holds(size: float, blocks: bool) -> None:
+    b = GraphBuilder()
+    b.node("MatMul", "fc", b.input("x", 4, 32), b.constant("w", np.full((32, 4), size)))
+    placement = place(b.build("fc"), named_scheme("int4-weights"))
+    (layer,) = placement.layers
+    assert (layer.scheme.granularity == "blockwise") is blocks
+    notes = [note.text for note in placement.notes]
+    assert notes == (
+        []
+        if blocks
+        else [f"8-bit weights per channel: weights of up to {size:.3g} need scales beyond float16"]
+    )

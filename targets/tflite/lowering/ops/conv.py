@@ -24,6 +24,7 @@ from edgekit.targets.tflite.lowering.node_view import (
 from edgekit.targets.tflite.lowering.padding import Window, read_window
 from edgekit.targets.tflite.lowering.quantization import Parameter, accumulator_type
 from edgekit.targets.tflite.lowering.registry import lowers
+from edgekit.targets.tflite.lowering.weight_only import layer_weights
 
 _GROUPED_VERSION = 6
 _DILATED_DEPTHWISE_VERSION = 2
@@ -41,7 +42,7 @@ def lower_conv(context: LoweringContext, node: ir.Node) -> None:
     With one spatial axis the context shows images of height 1.
     """
     value = required_input(node, 0)
-    weights = image_weights(context.parameter(required_input(node, 1), "weight"))
+    weights = image_weights(layer_weights(context, required_input(node, 1), "weight", axis=0))
     units = weights.array.shape[0]
     groups = int_attribute(node, "group", 1)
     _, channels, height, width = image_shape(context, value)

@@ -19,6 +19,7 @@ from edgekit.targets.tflite.lowering.node_view import (
 from edgekit.targets.tflite.lowering.ops.conv import bias_tensor
 from edgekit.targets.tflite.lowering.padding import image_pads, image_pair
 from edgekit.targets.tflite.lowering.registry import lowers
+from edgekit.targets.tflite.lowering.weight_only import layer_weights
 
 _BIAS_VERSION = 3
 _ACTIVATION_VERSION = 4
@@ -37,7 +38,7 @@ def lower_conv_transpose(context: LoweringContext, node: ir.Node) -> None:
     VALID (nothing cropped). Any other cropping is VALID with a SLICE behind it.
     """
     value = required_input(node, 0)
-    parameter = image_weights(context.parameter(required_input(node, 1), "weight"))
+    parameter = image_weights(layer_weights(context, required_input(node, 1), "weight", axis=1))
     groups = int_attribute(node, "group", 1)
     if groups > 1 and parameter.type.quantization is not None:
         raise Refusal("a quantized transposed convolution with groups", "group=1")

@@ -21,6 +21,7 @@ from edgekit.targets.tflite.lowering.node_view import (
 from edgekit.targets.tflite.lowering.ops.batch_matmul import Factor, plan_product
 from edgekit.targets.tflite.lowering.quantization import FLOAT32, Parameter
 from edgekit.targets.tflite.lowering.registry import lowers
+from edgekit.targets.tflite.lowering.weight_only import layer_weights
 
 _MATRIX = 2
 _KEEP_DIMS_VERSION = 5
@@ -41,8 +42,9 @@ def lower_gemm(context: LoweringContext, node: ir.Node) -> None:
     if context.constant(factor) is None or context.constant(value) is not None:
         _lower_computed_gemm(context, node)
         return
-    weights = context.parameter(factor, "weight")
-    if not int_attribute(node, "transB", 0):
+    rows_are_units = bool(int_attribute(node, "transB", 0))
+    weights = layer_weights(context, factor, "weight", axis=0 if rows_are_units else 1)
+    if not rows_are_units:
         weights = weights.rearranged(lambda w: w.T, axis=0)
     weights = _scaled(weights, float_attribute(node, "alpha", 1.0))
     bias = optional_input(node, 2)
@@ -122,7 +124,7 @@ def _multiply_by_weights(context: LoweringContext, node: ir.Node) -> None:
     """
     value = required_input(node, 0)
     rank = context.rank(value)
-    weights = context.parameter(required_input(node, 1), "second factor")
+    weights = layer_weights(context, required_input(node, 1), "second factor", axis=1)
     if rank < _MATRIX:
         raise Refusal(f"a product of ranks {rank} and {_MATRIX}", "ranks 2 to 5")
     stored = in_stored_order(context, value, weights.rearranged(lambda w: w.T, axis=0))

@@ -13,7 +13,7 @@ from edgekit.targets.tflite.lowering.layout import (
     transposed,
 )
 from edgekit.targets.tflite.lowering.node_view import Refusal, ints_attribute, required_input
-from edgekit.targets.tflite.lowering.quantization import is_constant, readers
+from edgekit.targets.tflite.lowering.quantization import is_constant, is_in_blocks, readers
 from edgekit.targets.tflite.lowering.registry import lowers
 
 _MATRIX = 2
@@ -89,6 +89,8 @@ def _feeds_linear_only(
         and use.node.op_type in {"Gemm", "MatMul"}
         and use.node.inputs[1] is not None
         and is_constant(use.node.inputs[1])
+        # Columns that share a block cannot be moved apart.
+        and not is_in_blocks(use.node.inputs[1])
         and not ("transA" in use.node.attributes and use.node.attributes["transA"].as_int())
         for use in uses
     )
