@@ -11,7 +11,6 @@ from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import Axes, Dim, identity, moves_data, stored_shape
 from edgekit.targets.tflite.lowering.node_view import Refusal
-from edgekit.targets.tflite.lowering.quantization import TensorType
 
 _MATRIX = 2
 _MAX_RANK = 5
@@ -66,6 +65,7 @@ def plan_product(
         raise Refusal(
             f"a product of ranks {ranks[0]} and {ranks[1]}", f"ranks {_MATRIX} to {_MAX_RANK}"
         )
+    _leave_zero_points_to_float(context, right.value, str(result.name))
     version = _version(context, left.value, right.value, result)
     batches = max(ranks) - _MATRIX
     order = _batch_order(context, (left, right), batches)
@@ -82,10 +82,7 @@ def plan_product(
 
 
 def _version(context: LoweringContext, *values: ir.Value) -> int:
-    """Version of the operator for the types of both factors and the result.
-
-    XNNPACK (LiteRT 2.1.2) takes the zero point of an int8 second factor as 0 whatever it is.
-    """
+    """Version of the operator for the types of both factors and the result."""
     types = [context.type_of(value) for value in values]
     kinds = {kind.dtype for kind in types}
     if len(kinds) > 1 or not kinds <= set(_VERSIONS):
@@ -93,17 +90,22 @@ def _version(context: LoweringContext, *values: ir.Value) -> int:
                       f"one of {', '.join(_VERSIONS)} throughout")  # fmt: skip
     if any(kind.quantization is not None and kind.quantization.axis is not None for kind in types):
         raise Refusal("a factor quantized along an axis", "one scale for each factor")
-    if kinds == {"int8"} and _zero_point(types[1]):
-        raise Refusal(
-            f"a second factor with the zero point {_zero_point(types[1])}, which XNNPACK's "
-            "integer product ignores",
-            "a second factor quantized symmetrically (zero point 0)",
-        )
     return _VERSIONS[types[0].dtype]
 
 
-def _zero_point(kind: TensorType) -> int:
-    return 0 if kind.quantization is None else kind.quantization.zero_points[0]
+def _leave_zero_points_to_float(context: LoweringContext, factor: ir.Value, name: str) -> None:
+    """Multiplies in float where the second factor has a zero point.
+
+    XNNPACK (LiteRT 2.1.2) takes that of an int8 second factor as 0 whatever it is. Placement
+    quantizes such factors symmetrically; graphs of other tools need not.
+    """
+    kind = context.type_of(factor)
+    if kind.dtype == "int8" and kind.quantization is not None and kind.quantization.zero_points[0]:
+        context.notes.append(
+            f"{name} is multiplied in float: its second factor has the zero point "
+            f"{kind.quantization.zero_points[0]}, which XNNPACK's integer product ignores"
+        )
+        context.compute_in_float()
 
 
 def _batch_dims(context: LoweringContext, value: ir.Value, batches: int) -> tuple[Dim, ...]:

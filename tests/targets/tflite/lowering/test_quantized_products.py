@@ -157,14 +157,17 @@ def test_a_normalization_of_quantized_values_computes_in_float() -> None:
     check(model, OUT, MEAN=2, SUB=1, MUL=3, ADD=2, RSQRT=1)
 
 
-def test_a_second_factor_with_a_zero_point_is_refused() -> None:
-    inputs = {"x": (2, 3, 4), "z": (2, 4, 5)}
+def test_a_second_factor_with_a_zero_point_is_multiplied_in_float_and_told() -> None:
+    inputs = {"x": (2, 3, 16), "z": (2, 16, 5)}
     model = quantized("v = MatMul(x, z)", inputs, (0, 5, 0))
-    (refused,) = check_graph(ir.from_proto(model)).unsupported
-    assert (
-        "a second factor with the zero point 5, which XNNPACK's integer product ignores; "
-        "accepted: a second factor quantized symmetrically (zero point 0)"
-    ) in str(refused)
+    check(model, OUT, BATCH_MATMUL=1)
+    lowered = lower_graph(ir.from_proto(model), LoweringOptions())
+    assert operator_counts(lowered.data)["DEQUANTIZE"] == 3
+    (note,) = lowered.notes
+    assert note == (
+        "v is multiplied in float: its second factor has the zero point 5, which XNNPACK's "
+        "integer product ignores"
+    )
 
 
 def test_factors_of_different_types_are_multiplied_in_float() -> None:
