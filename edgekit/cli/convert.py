@@ -56,6 +56,9 @@ WeightComputing = Annotated[
 Io = Annotated[
     Literal["float32", "int8", "uint8"], option(ConvertOptions, "io", "--io", panel=QUANTIZATION)
 ]
+IntegerOnly = Annotated[
+    bool, option(ConvertOptions, "integer_only", "--integer-only", panel=QUANTIZATION)
+]
 Tolerance = Annotated[
     float | None, option(ConvertOptions, "tolerance", "--tolerance", metavar="X")
 ]
@@ -143,6 +146,7 @@ def command(
     dynamic_batch: DynamicBatch = False,
     engine: Engine = None,
     io: Io = "float32",
+    integer_only: IntegerOnly = False,
     tolerance: Tolerance = None,
     name: Name = None,
     labels: Labels = None,
@@ -186,6 +190,7 @@ def command(
         engine=engine,
         weight_compute=weight_compute,
         io=io,
+        integer_only=integer_only,
         tolerance=tolerance,
         name=name,
         labels=() if labels is None else read_labels(labels),

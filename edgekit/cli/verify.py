@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,20 +69,17 @@ def command(
 
 
 def _feeds(graph: Path, data: str, root: Path | None, samples: int) -> list[dict[str, Array]]:
-    """Single samples of a data set as the graph's input."""
-    from edgekit.data.datasets import open_dataset
-    from edgekit.errors import UnsupportedError
+    """Samples of a data set as the graph's inputs, one at a time where its batch is open."""
+    from edgekit.data.image_set import spread
+    from edgekit.data.model_inputs import open_inputs
     from edgekit.graph.io import load_onnx, read_metadata, signature_of
 
     model = load_onnx(graph)
-    signature = signature_of(model)
-    if len(signature.inputs) != 1:
-        raise UnsupportedError("A data set feeds models with one input; leave --data out.")
-    (spec,) = signature.inputs
-    dataset = open_dataset(DataSpec(set=data, root=root, limit=samples))
-    preprocessing = None if dataset.fed_raw else read_metadata(model).preprocessing
-    batches = dataset.batches(preprocessing, spec, 1)
-    return [{spec.name: batch.inputs} for batch in islice(batches, samples)]
+    inputs = open_inputs(
+        DataSpec(set=data, root=root), signature_of(model), read_metadata(model).preprocessing
+    )
+    chosen = spread(len(inputs), samples).tolist()
+    return [batch.feeds for batch in inputs.batches(1, chosen)]
 
 
 def _problems(report: ExactnessReport, max_lsb: int | None) -> list[str]:
@@ -92,6 +88,8 @@ def _problems(report: ExactnessReport, max_lsb: int | None) -> list[str]:
         problems.append(f"{report.differing_tensors} tensors differ")
     if report.custom_ops:
         problems.append(f"{len(report.custom_ops)} custom operators")
+    if hidden := report.hidden_float_ops:
+        problems.append(f"{len(hidden)} operators compute in float for no reason")
     if beyond := report.beyond(max_lsb):
         worst = beyond[0]
         problems.append(
@@ -121,8 +119,10 @@ def _print(report: ExactnessReport) -> None:
     for item in report.mismatches[:_SHOWN]:
         typer.echo(f"differs: {item.tensor or item.value}: {item.what}: {item.detail}")
     if not report.weights_only:
-        for name in report.float_ops[:_SHOWN]:
-            typer.echo(f"float: {name}")
+        for name in report.hidden_float_ops[:_SHOWN]:
+            typer.echo(f"float, not explained: {name}")
+        for reason, names in report.float_ops_by_reason().items():
+            typer.echo(f"float, {reason}: {', '.join(names[:_SHOWN])}")
 
 
 def _float_operators(report: ExactnessReport) -> str:

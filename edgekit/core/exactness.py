@@ -90,6 +90,7 @@ class ExactnessReport(FrozenModel):
         mismatches: The tensors that differ.
         float_ops: Operators that compute in floating point, by tensor they write; all of them
             where ``weights_only``, as they should.
+        float_reasons: Why each of ``float_ops`` does so, where graph or artifact tell.
         custom_ops: Custom operators by name.
         max_lsb: Largest teacher-forced difference, of whatever bits; None where nothing could
             be forced.
@@ -106,6 +107,7 @@ class ExactnessReport(FrozenModel):
     differing_tensors: int
     mismatches: tuple[TensorMismatch, ...]
     float_ops: tuple[str, ...]
+    float_reasons: dict[str, str] = Field(default_factory=dict)
     custom_ops: tuple[str, ...]
     max_lsb: int | None
     max_lsb_by_bits: dict[int, int] = Field(default_factory=dict)
@@ -114,6 +116,22 @@ class ExactnessReport(FrozenModel):
     samples: int
     weights_only: bool = False
     rounded: tuple[RoundedDifference, ...] = ()
+
+    @property
+    def hidden_float_ops(self) -> tuple[str, ...]:
+        """Operators that compute in float for no stated reason: must be none."""
+        if self.weights_only:
+            return ()
+        return tuple(name for name in self.float_ops if name not in self.float_reasons)
+
+    def float_ops_by_reason(self) -> dict[str, tuple[str, ...]]:
+        """The explained ones of ``float_ops``, together where they have one reason."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in self.float_ops:
+            if name in self.float_reasons:
+                reason = self.float_reasons[name]
+                found[reason] = (*found.get(reason, ()), name)
+        return found
 
     @property
     def max_rounded(self) -> float | None:

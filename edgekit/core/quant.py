@@ -316,12 +316,12 @@ _SAME_SCALE = frozenset(
 _OWN_SCALE = frozenset(
     {
         "Abs", "Add", "Clip", "Conv", "ConvTranspose", "Div", "Elu", "Exp", "Gelu", "Gemm",
-        "GlobalAveragePool", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "LogSoftmax",
-        "MatMul", "Mul", "Neg", "PRelu", "Pow", "Reciprocal", "ReduceMean", "ReduceSum", "Relu",
-        "Sigmoid", "Softmax", "Sqrt", "Sub", "Tanh",
+        "GlobalAveragePool", "HardSigmoid", "HardSwish", "LayerNormalization", "LeakyRelu", "Log",
+        "LogSoftmax", "MatMul", "Mul", "Neg", "PRelu", "Pow", "Reciprocal", "ReduceMean",
+        "ReduceSum", "Relu", "Sigmoid", "Softmax", "Sqrt", "Sub", "Tanh",
     }
 )  # fmt: skip
-_WITHOUT_INT16 = frozenset({"LogSoftmax"})
+_WITHOUT_INT16 = frozenset({"LayerNormalization", "LogSoftmax"})
 _FORCED_BITS = {"Div": 16, "Reciprocal": 16}
 _SYMMETRIC_INPUTS: dict[str, tuple[int, ...]] = {"MatMul": (1,)}
 

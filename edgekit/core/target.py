@@ -59,6 +59,11 @@ class LowerConfig(FrozenModel):
         description="Type of the inputs and outputs of an artifact with integer activations; "
         "int8 and uint8 leave the conversion to the application.",
     )
+    integer_only: bool = Field(
+        False,
+        description="Compute integer activations on integers throughout, also where float "
+        "kernels are faster.",
+    )
     weight_compute: WeightCompute | None = Field(
         None,
         description="How an artifact with integer weights alone computes: dynamic rounds "
@@ -95,6 +100,7 @@ class TargetInfo(FrozenModel):
         engines: Lowering engines, the default first.
         weight_computes: How it computes with integer weights alone, the default first.
         io_types: Types that inputs and outputs of an int8 artifact can have.
+        integer_only: Whether it can compute on integers throughout when asked to.
         version: Raised whenever the same graph and options lower to another file; part of the
             cache key.
         tools: Distributions whose versions enter the cache key, for example ``("flatbuffers",)``.
@@ -109,6 +115,7 @@ class TargetInfo(FrozenModel):
     engines: tuple[str, ...] = ("edgekit",)
     weight_computes: tuple[WeightCompute, ...] = ("exact",)
     io_types: tuple[IoType, ...] = ("float32",)
+    integer_only: bool = False
     version: int = 1
     tools: tuple[str, ...] = ()
 

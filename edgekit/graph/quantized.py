@@ -1,16 +1,23 @@
-"""Whether a graph is quantized."""
+"""Whether a graph is quantized, and why not all of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
+from pydantic import TypeAdapter, ValidationError
 
+from edgekit.core.hashing import canonical_json
 from edgekit.core.target import INTEGER_ACTIVATIONS, QUANTIZED, WEIGHTS_ONLY
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, InputError
 from edgekit.graph.values import constant_array, input_at, is_op
 
 NO_WEIGHTS = "The graph has no weights to quantize, so the artifact is float32 under this name."
 """Note on an artifact of integer weights whose graph has none."""
+
+REASONS_KEY = "edgekit.float_reasons"
+"""Entry of a QDQ graph's metadata: a JSON object with the reason for each node in float."""
 
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -46,3 +53,30 @@ def require_qdq(model: ir.Model, precision: str) -> None:
         f"Quantize it first: edgekit convert --precision {precision}{data} does both, and names "
         "the layers that it leaves in float."
     )
+
+
+def write_float_reasons(model: ir.Model, reasons: Mapping[str, str]) -> None:
+    """Writes into a QDQ graph why nodes of it compute in float; ``model`` is modified.
+
+    Args:
+        model: The QDQ graph.
+        reasons: By the node's name.
+    """
+    model.metadata_props[REASONS_KEY] = canonical_json(dict(reasons))
+
+
+def read_float_reasons(model: ir.Model) -> dict[str, str]:
+    """Why nodes compute in float, by name; empty where the graph does not say.
+
+    Raises:
+        InputError: If the entry is there but damaged.
+    """
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(
+            model.metadata_props.get(REASONS_KEY, "{}")
+        )
+    except ValidationError as error:
+        raise InputError(
+            f"The graph's metadata {REASONS_KEY!r} is damaged: {error.errors()[0]['msg']}. "
+            "Quantize the model again."
+        ) from error

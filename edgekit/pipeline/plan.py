@@ -220,6 +220,15 @@ class _Draft:
                 f"targets.{name}.io: {section.io} inputs and outputs belong to precision int8, "
                 f"which is not asked for"
             )
+        if section.integer_only and not target.info.integer_only:
+            self.problems.append(
+                f"targets.{name}.integer_only: the target does not promise to compute so"
+            )
+        if section.integer_only and not set(section.precision) & set(INTEGER_ACTIVATIONS):
+            self.problems.append(
+                f"targets.{name}.integer_only: it belongs to {' and '.join(INTEGER_ACTIVATIONS)}, "
+                "which are not asked for"
+            )
         for precision in section.precision:
             if precision in target.info.precisions:
                 source = self._quantized(model, precision) if precision in QUANTIZED else model
@@ -280,6 +289,7 @@ class _Draft:
             engine=engine,
             io=section.io if precision == "int8" else "float32",
             weight_compute=compute,
+            integer_only=section.integer_only and precision in INTEGER_ACTIVATIONS,
             tolerance=section.tolerance or default_tolerance(precision, compute),
         )
         lower = f"lower-{suffix}"

@@ -98,6 +98,11 @@ class TargetSection(FrozenModel):
         "activations to 8 bits as they come where that is faster, exact restores the weights to "
         "float32; the target's own way by default.",
     )
+    integer_only: bool = Field(
+        False,
+        description="Compute on integers alone, for accelerators without floating point: also "
+        "where float kernels are faster; an operator without an integer form is an error.",
+    )
     io: IoType = Field(
         "float32",
         description="Type of the inputs and outputs of an int8 artifact: float32, int8 or uint8.",

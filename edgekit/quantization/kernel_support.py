@@ -114,6 +114,17 @@ def _div(node: ir.Node) -> str | None:
     return _arithmetic(node)
 
 
+def _layer_norm(node: ir.Node) -> str | None:
+    rank = len(node.inputs[0].shape or ()) if node.inputs[0] is not None else 0
+    if int_attribute(node, "axis", -1) not in (-1, rank - 1):
+        return "LayerNormalization over more than the last axis has no integer kernel"
+    if any(constant_array(value) is None for value in node.inputs[1:] if value is not None):
+        return "the scale or bias of LayerNormalization is not constant"
+    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        return "a LayerNormalization that gives Mean or InvStdDev has no integer kernel"
+    return None
+
+
 def _pool(node: ir.Node) -> str | None:
     if len(node.outputs) > 1 and node.outputs[1].uses():
         return "a MaxPool that gives indices has no integer kernel"
@@ -141,6 +152,7 @@ _CHECKS: dict[str, Callable[[ir.Node], str | None]] = {
     "Add": _arithmetic,
     "Clip": _clip,
     "Div": _div,
+    "LayerNormalization": _layer_norm,
     "Max": _arithmetic,
     "MaxPool": _pool,
     "Min": _arithmetic,

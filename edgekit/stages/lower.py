@@ -26,7 +26,7 @@ from edgekit.core.target import (
     Target,
     WeightCompute,
 )
-from edgekit.errors import InternalError, MissingToolError, VerificationError
+from edgekit.errors import InternalError, MissingToolError, UnsupportedError, VerificationError
 from edgekit.measure.difference import compare_outputs
 from edgekit.measure.feeds import random_feeds
 
@@ -52,6 +52,7 @@ MAX_ROUNDED_SHARE = 1.0
 """A layer on integer weights may be as far off as rounding its activations explains."""
 
 _KEPT_FORCED = 20
+_SHOWN_FLOAT_OPS = 5
 """Teacher-forced differences that the report shows."""
 
 _DYNAMIC_BATCHES = (1, 3)
@@ -80,6 +81,9 @@ class LowerStageConfig(StageConfig):
     )
     io: IoType = Field(
         "float32", description="Type of the inputs and outputs of an int8 artifact."
+    )
+    integer_only: bool = Field(
+        False, description="Whether an operator in float is an error in an integer artifact."
     )
     tolerance: float = Field(
         default_factory=lambda given: default_tolerance(
@@ -158,6 +162,7 @@ class LowerStage:
             engine=config.engine,
             io=config.io,
             weight_compute=config.weight_compute,
+            integer_only=config.integer_only,
         )
         lowered = target.lower(source, options, context.workdir)
         if isinstance(lowered, Unavailable):
@@ -167,6 +172,8 @@ class LowerStage:
         if config.precision in QUANTIZED:
             report = target.verify(lowered.artifact.path, source.path, ())
             notes += _require_exact(target, lowered.artifact, report)
+            if config.integer_only:
+                _require_integers(target, report)
             verification = verification.model_copy(update={"exactness": _shortened(report)})
         path = context.workdir / "verification.json"
         path.write_text(verification.model_dump_json(), encoding="utf-8")
@@ -195,8 +202,9 @@ def _require_exact(
     """What the comparison of an integer artifact with its QDQ graph says.
 
     Raises:
-        VerificationError: If integers, scales or zero points differ, or an operator is further
-            off than `edgekit.core.exactness.accepted_lsb` tells.
+        VerificationError: If integers, scales or zero points differ, an operator is further
+            off than `edgekit.core.exactness.accepted_lsb` tells, or computes in float although
+            the graph has it on integers.
     """
     if isinstance(report, Unavailable):
         return [Note(where=artifact.path.name, text=report.reason)]
@@ -216,6 +224,7 @@ def _require_exact(
         if not item.share <= MAX_ROUNDED_SHARE
     ]
     problems += [f"custom operator {name}" for name in report.custom_ops]
+    problems += [f"{name} computes in float for no reason" for name in report.hidden_float_ops]
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise VerificationError(
@@ -231,14 +240,34 @@ def _require_exact(
         )
     ]
     notes += [
-        Note(
-            level="warning",
-            where=name,
-            text=f"computes in float inside the {artifact.precision} model",
-        )
-        for name in report.float_ops
+        Note(level="warning", text=_float_text(reason, names))
+        for reason, names in report.float_ops_by_reason().items()
     ]
     return notes
+
+
+def _require_integers(target: Target, report: ExactnessReport | Unavailable) -> None:
+    """Refuses operators in float.
+
+    Raises:
+        UnsupportedError: Naming them with their reasons.
+    """
+    if isinstance(report, Unavailable) or not report.float_ops:
+        return
+    reasons = report.float_ops_by_reason().items()
+    lines = "\n".join(f"  - {_float_text(reason, names)}" for reason, names in reasons)
+    raise UnsupportedError(
+        f"The {target.info.name} artifact was to compute on integers alone, but does not; it is "
+        f"not kept:\n{lines}\nReplace these operators in the model, or leave --integer-only out."
+    )
+
+
+def _float_text(reason: str, names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:_SHOWN_FLOAT_OPS])
+    rest = len(names) - _SHOWN_FLOAT_OPS
+    more = f" and {rest} more" if rest > 0 else ""
+    count = "1 operator computes" if len(names) == 1 else f"{len(names)} operators compute"
+    return f"{count} in float: {reason} ({shown}{more})"
 
 
 def _weights_text(report: ExactnessReport) -> str:

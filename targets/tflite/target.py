@@ -106,7 +106,12 @@ class TFLiteTarget:
             "source_digest": source.digest,
         }
         data = embed_metadata(
-            lowered.data, metadata, lowered.signature, provenance, lowered.tensors
+            lowered.data,
+            metadata,
+            lowered.signature,
+            provenance,
+            lowered.tensors,
+            lowered.float_reasons,
         )
         path = workdir / f"{file_stem(metadata.name)}-{config.precision}{INFO.suffix}"
         write_beside(path, data)
@@ -284,5 +289,6 @@ def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
         weights_dtype="float16" if half else "float32",
         weight_compute=_weight_compute(config) if weights_only else "exact",
         io=config.io,
+        integer_only=config.integer_only,
     )
     return lower_graph(model, options)

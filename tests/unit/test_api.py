@@ -11,7 +11,7 @@ import edgekit
 from edgekit.api import ConvertOptions, ConvertResult, conversion_project, project_name
 from edgekit.core.metadata import Preprocessing
 from edgekit.core.metrics import Unavailable
-from edgekit.core.target import TargetInfo
+from edgekit.core.target import Precision, TargetInfo
 from edgekit.errors import ConfigError, InputError, UsageError
 from edgekit.pipeline import registry
 
@@ -198,3 +198,13 @@ def test_weight_compute_goes_where_it_is_offered() -> None:
     assert notes == (
         "weight_compute dynamic changes nothing: it is for int8-weights, int4-weights.",
     )
+
+
+def test_integers_alone_where_the_target_promises_it() -> None:
+    options = ConvertOptions(integer_only=True)
+    targets = ["onnxruntime", "tflite"]
+    forms: list[Precision] = ["float32", "int8"]
+    project, notes = conversion_project("m.onnx", targets, forms, Path("out"), options)
+    promised = {name: section.integer_only for name, section in project.targets.items()}
+    assert promised == {"onnxruntime": False, "tflite": True}
+    assert notes == ("Target onnxruntime does not promise to compute on integers alone.",)

@@ -23,12 +23,12 @@ from edgekit.targets.tflite.exactness.teacher_forcing import (
     forced_differences,
     quantized_integers,
 )
+from edgekit.targets.tflite.lowering.flatbuffer import QUANTIZERS
 from edgekit.targets.tflite.metadata import read_embedded
 from edgekit.targets.tflite.runtime import LiteRTSession
 
 type Array = npt.NDArray[Any]
 
-_QUANTIZERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _RANDOM_SAMPLES = 2
 _SCORES_RANK = 2
 
@@ -76,11 +76,17 @@ def compare_with_graph(
         if not parameters.mismatches:
             raise
         forced, rounded, agreement = [], [], None
+    floats = _float_operators(stored)
     return ExactnessReport(
         compared_tensors=parameters.compared,
         differing_tensors=len({(m.tensor, m.value) for m in parameters.mismatches}),
         mismatches=parameters.mismatches,
-        float_ops=_float_operators(stored),
+        float_ops=tuple(floats),
+        float_reasons={
+            entry: embedded.float_reasons[tensor]
+            for entry, tensor in floats.items()
+            if tensor in embedded.float_reasons
+        },
         custom_ops=tuple(name for name, _, _ in stored.operators if name == "CUSTOM"),
         max_lsb=max((item.lsb for item in forced), default=None),
         max_lsb_by_bits={
@@ -95,16 +101,21 @@ def compare_with_graph(
     )
 
 
-def _float_operators(model: StoredModel) -> tuple[str, ...]:
-    """Operators other than QUANTIZE and DEQUANTIZE with a float activation."""
-    found = []
+def _float_operators(model: StoredModel) -> dict[str, str]:
+    """Operators other than QUANTIZE and DEQUANTIZE with a float activation.
+
+    Returns:
+        The first tensor that each writes, by the operator as it is reported.
+    """
+    found = {}
     for name, inputs, outputs in model.operators:
-        if name in _QUANTIZERS:
+        if name in QUANTIZERS:
             continue
         touched = [model.tensors[index] for index in (*inputs, *outputs) if index >= 0]
         if any(tensor.data is None and tensor.dtype == "float32" for tensor in touched):
-            found.append(f"{name} -> {model.tensors[outputs[0]].name}")
-    return tuple(found)
+            written = model.tensors[outputs[0]].name
+            found[f"{name} -> {written}"] = written
+    return found
 
 
 def _agreement(

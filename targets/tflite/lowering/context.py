@@ -64,7 +64,12 @@ class LoweringContext:
         biases: Addition of a constant that a MatMul takes over, by node.
         reasons: Why preparation left a node as it is, by the node's name.
         quantized: What the Q/DQ nodes say about the values.
+        integer_normalization: Whether LayerNormalization between integers computes on them.
         integer: Whether the node being lowered computes on integers.
+        reason: Why it does not; empty where it does.
+        stated_reasons: Why a node is to compute in float, by its name, as the graph says.
+        float_reasons: Why an operator of a quantized graph computes in float, by a tensor that
+            it writes.
         as_images: Whether that node sees values ``[N, C, L]`` as images ``[N, C, 1, L]``.
         notes: Reasons for the report.
         non_negative: Values known to be at least 0, so that zero padding cannot win a maximum.
@@ -84,7 +89,11 @@ class LoweringContext:
     biases: Mapping[ir.Node, ir.Node] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     quantized: QuantizedValues = field(default_factory=QuantizedValues)
+    integer_normalization: bool = True
     integer: bool = False
+    reason: str = ""
+    stated_reasons: Mapping[str, str] = field(default_factory=dict)
+    float_reasons: dict[int, str] = field(default_factory=dict)
     as_images: bool = False
     notes: list[str] = field(default_factory=list)
     non_negative: set[ir.Value] = field(default_factory=set)
@@ -181,9 +190,14 @@ class LoweringContext:
 
     # -- types ---------------------------------------------------------------------------
 
-    def compute_in_float(self) -> None:
-        """Lets the node being lowered compute in float, between a DEQUANTIZE and a QUANTIZE."""
-        self.integer = False
+    def compute_in_float(self, reason: str) -> None:
+        """Lets the node being lowered compute in float, between a DEQUANTIZE and a QUANTIZE.
+
+        Args:
+            reason: Why, where it could have computed on integers.
+        """
+        if self.integer:
+            self.integer, self.reason = False, reason
 
     def type_of(self, value: ir.Value) -> TensorType:
         """Type in which this node reads ``value``."""

@@ -60,6 +60,10 @@ class Operator:
     version: int = 1
 
 
+QUANTIZERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+"""Operators that convert between floats and integers."""
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenOperator:
     """An operator that was written.
@@ -180,6 +184,27 @@ class FlatbufferModel:
                 record.builtinOptions2Type = getattr(schema.BuiltinOptions2, union)
                 record.builtinOptions2 = options
         self._operators.append(record)
+
+    @property
+    def operator_count(self) -> int:
+        """Number of operators written so far."""
+        return len(self._operators)
+
+    def float_tensors_since(self, count: int) -> list[int]:
+        """First outputs of the operators written after the first ``count`` that touch floats.
+
+        Those that only convert between floats and integers are left out.
+        """
+        return [
+            operator.outputs[0]
+            for operator in self._written()[count:]
+            if operator.name not in QUANTIZERS
+            and any(
+                self._types[tensor].dtype == "float32" and not self._tensors[tensor].buffer
+                for tensor in (*operator.inputs, *operator.outputs)
+                if tensor >= 0
+            )
+        ]
 
     def retype(self, tensor: int, tensor_type: TensorType) -> None:
         """Gives an activation another element type."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import onnx_ir as ir
@@ -11,11 +11,14 @@ import onnx_ir as ir
 from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.core.target import IoType, SupportReport, WeightCompute
 from edgekit.errors import UnsupportedGraphError, UnsupportedNode
+from edgekit.graph.quantized import read_float_reasons
 from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lowerings
+from edgekit.targets.tflite.lowering.arithmetic import reason_in_float
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import FlatbufferModel
 from edgekit.targets.tflite.lowering.fusion import plan_bias_additions, plan_fused_activations
 from edgekit.targets.tflite.lowering.input_layout import choose_input_axes, keeps_stored
+from edgekit.targets.tflite.lowering.integer_normalization import pays_off
 from edgekit.targets.tflite.lowering.interface import (
     integer_inputs,
     integer_outputs,
@@ -28,7 +31,6 @@ from edgekit.targets.tflite.lowering.preparation import prepare
 from edgekit.targets.tflite.lowering.quantization import (
     FLOAT32,
     TensorType,
-    is_constant,
     read_quantized_values,
     unsigned,
 )
@@ -36,12 +38,6 @@ from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
 from edgekit.targets.tflite.lowering.requantize import requantized
 from edgekit.targets.tflite.lowering.weight_only import weight_notes
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
-
-_WITH_QUANTIZED_CONSTANTS = frozenset(
-    {"Add", "Conv", "ConvTranspose", "Div", "Gemm", "MatMul", "Mul", "PRelu", "Sub"}
-)
-"""Operators whose constant operands are quantized wherever they compute on integers."""
-_WITH_OPERANDS_OF_ONE_TYPE = frozenset({"Add", "Div", "Mul", "PRelu", "Sub"})
 
 _REMEDY = (
     "Replace these operators in the model, or try the second engine: --engine onnx2tf "
@@ -61,11 +57,13 @@ class LoweringOptions:
             8 bits; ``"exact"`` in float32 on restored weights.
         description: Text in the file's description field.
         io: Type of inputs and outputs that are quantized within; float32 leaves them.
+        integer_only: Computes on integers also where float kernels are faster.
     """
 
     weights_dtype: Literal["float32", "float16"] = "float32"
     weight_compute: WeightCompute = "exact"
     io: IoType = "float32"
+    integer_only: bool = False
     description: str = "edgekit"
 
 
@@ -78,12 +76,15 @@ class LoweredGraph:
         signature: Inputs and outputs in ONNX order, with the order they are stored in.
         notes: Reasons for the report.
         tensors: Which ONNX value each activation tensor holds.
+        float_reasons: Why an operator of a quantized graph computes in float, by the tensor
+            that it writes.
     """
 
     data: bytes
     signature: ModelSignature
     notes: tuple[str, ...]
     tensors: tuple[TensorOrigin, ...] = ()
+    float_reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
@@ -102,6 +103,8 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
         biases=plan_bias_additions(model.graph),
         reasons=prepared.reasons,
         quantized=read_quantized_values(model.graph),
+        stated_reasons=read_float_reasons(model),
+        integer_normalization=options.integer_only or pays_off(model),
     )
     refused: list[UnsupportedNode] = []
     inputs = _place_inputs(context, model, refused)
@@ -136,7 +139,12 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
     )
     data = context.model.build(inputs, named)
     notes = (*context.notes, *weight_notes(context))
-    return LoweredGraph(data, signature, notes, origins)
+    reasons = {
+        context.model.name_of(tensor): reason
+        for tensor, reason in context.float_reasons.items()
+        if tensor in written
+    }
+    return LoweredGraph(data, signature, notes, origins, reasons)
 
 
 def check_graph(model: ir.Model) -> SupportReport:
@@ -177,13 +185,16 @@ def _lower_nodes(context: LoweringContext, model: ir.Model) -> list[UnsupportedN
     for node in model.graph:
         if node in absorbed:
             continue
+        written = context.model.operator_count
         try:
             support = _support_of(node)
             _refuse_empty(context, node)
-            context.integer = _computes_on_integers(context, node, support)
+            context.reason = reason_in_float(context, node, support)
+            context.integer = not context.reason
             context.as_images = sees_images(node, context.is_image)
             support.lower(context, node)
             _refuse_unmade(context, node)
+            _explain_floats(context, node, written)
         except Refusal as refusal:
             refused.append(_describe(model, node, refusal))
             context.as_images = False
@@ -218,27 +229,13 @@ def _refuse_unmade(context: LoweringContext, node: ir.Node) -> None:
             )
 
 
-def _computes_on_integers(context: LoweringContext, node: ir.Node, support: OpSupport) -> bool:
-    """Whether the node lies between quantized values of one type that it has a kernel for."""
-    operands = [value for value in node.inputs if value is not None]
-    computed = [v for v in operands if v.dtype == ir.DataType.FLOAT and not is_constant(v)]
-    _, result = context.fused_activation(node)
-    used = [output for output in node.outputs if output.uses() or output.is_graph_output()]
-    outputs = [result] if len(node.outputs) == 1 else used
-    kinds = [context.quantized.activations.get(value) for value in (*computed, *outputs)]
-    if not computed or None in kinds:
-        return False
-    dtypes = {kind.dtype for kind in kinds if kind is not None}
-    if len(dtypes) != 1 or not support.computes_on(dtype := dtypes.pop()):
-        return False
-    if node.op_type not in _WITH_QUANTIZED_CONSTANTS:
-        return True
-    constants = [context.quantized.constants.get(v) for v in operands if v not in computed]
-    if None in constants:
-        # A layer that mixed precision keeps in float.
-        return False
-    mixes_types = node.op_type not in _WITH_OPERANDS_OF_ONE_TYPE
-    return mixes_types or all(item is None or item.type.dtype == dtype for item in constants)
+def _explain_floats(context: LoweringContext, node: ir.Node, written: int) -> None:
+    """Keeps the reason of every operator that this node computes in float with."""
+    if context.integer or not context.quantized.activations:
+        return
+    reason = context.stated_reasons.get(node.name or "", context.reason)
+    for tensor in context.model.float_tensors_since(written):
+        context.float_reasons[tensor] = reason
 
 
 def _bind_placeholders(context: LoweringContext, node: ir.Node) -> None:

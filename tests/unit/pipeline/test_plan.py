@@ -281,3 +281,18 @@ def test_integer_weights_have_no_integer_inputs(tmp_path: Path) -> None:
     section = {"precision": "int8-weights", "io": "int8"}
     with pytest.raises(ConfigError, match=r"int8 inputs and outputs belong to precision int8"):
         build_plan(project(tmp_path, targets={"tflite": section}))
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "message"),
+    [
+        ("onnxruntime", "int8", "the target does not promise to compute so"),
+        ("tflite", "float32", "it belongs to int8 and int16x8, which are not asked for"),
+    ],
+)
+def test_computing_on_integers_alone(
+    tmp_path: Path, target: str, precision: str, message: str
+) -> None:
+    section = {"precision": precision, "integer_only": True}
+    with pytest.raises(ConfigError, match=rf"{target}.integer_only: {message}"):
+        build_plan(project(tmp_path, targets={target: section}))

@@ -123,20 +123,53 @@ def _attention() -> ir.Model:
     return b.build("gelu")
 
 
-def test_attention_is_integer_and_layer_normalization_says_why_it_is_not() -> None:
+def test_attention_is_integer_with_its_normalization() -> None:
     placement = place(_attention(), INT8)
-    assert placement.float_reasons == (("norm", "LayerNormalization has no integer kernel"),)
+    assert placement.float_reasons == ()
+    assert placement.notes == ()
     assert placement.integer_units == (
-        "query", "key", "value", "turned", "scores", "scaled", "weights", "mixed", "gelu",
+        "norm", "query", "key", "value", "turned", "scores", "scaled", "weights", "mixed", "gelu",
     )  # fmt: skip
     assert _group(placement, "weights").fixed == FixedParameters(scale=1 / 256, zero_point=-128)
     assert "query" not in placement.group_of()
-    # The input is read by a float op alone, so it stays as it is, and that is told.
+    assert _group(placement, "tokens").members == ("tokens",)
+    assert _group(placement, "norm").members == ("norm",)
+    assert [constant.value for constant in placement.constants] == ["factor"]
+
+
+def test_an_input_that_float_ops_alone_read_stays_float_and_that_is_told() -> None:
+    scheme = INT8.model_copy(update={"keep_float": ("norm",)})
+    placement = place(_attention(), scheme)
+    assert placement.float_reasons == (("norm", "kept in float by the pattern 'norm'"),)
     assert "tokens" not in placement.group_of()
     assert [(note.where, note.text) for note in placement.notes] == [
         ("tokens", "The input stays float32, since it is only read by ops in float")
     ]
-    assert [constant.value for constant in placement.constants] == ["factor"]
+
+
+def test_the_normalization_of_16_bit_activations_computes_in_float() -> None:
+    placement = place(_attention(), named_scheme("int16x8"))
+    reason = "LayerNormalization has no kernel on 16-bit activations"
+    assert placement.float_reasons == (("norm", reason),)
+
+
+@pytest.mark.parametrize(
+    ("axis", "constant", "reason"),
+    [
+        (1, True, "LayerNormalization over more than the last axis has no"),
+        (-1, False, "the scale or bias of LayerNormalization is not constant"),
+    ],
+)
+def test_forms_of_layer_normalization_without_an_integer_kernel(
+    axis: int, constant: bool, reason: str
+) -> None:
+    b = GraphBuilder()
+    x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
+    size = (4, 8, 8) if axis == 1 else (8,)
+    scale = b.random("scale", *size) if constant else b.input("scale", *size)
+    b.node("LayerNormalization", "norm", x, scale, axis=axis)
+    ((name, text),) = place(b.build("norm"), INT8).float_reasons
+    assert (name, text.startswith(reason)) == ("norm", True)
 
 
 def test_concat_converts_an_input_with_fixed_parameters() -> None:

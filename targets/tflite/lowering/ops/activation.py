@@ -139,7 +139,7 @@ def lower_prelu(context: LoweringContext, node: ir.Node) -> None:
     value, slope = required_input(node, 0), required_input(node, 1)
     wide = context.type_of(value).dtype == "int16"
     if wide and (context.required_constant(slope, "slope") > 1.0).any():
-        context.compute_in_float()
+        context.compute_in_float("a slope above 1 has no int16 kernel")
         wide = False
     context.parameter(slope, "slope")
     axes = context.axes(value)

@@ -65,7 +65,7 @@ def plan_product(
         raise Refusal(
             f"a product of ranks {ranks[0]} and {ranks[1]}", f"ranks {_MATRIX} to {_MAX_RANK}"
         )
-    _leave_zero_points_to_float(context, right.value, str(result.name))
+    _leave_zero_points_to_float(context, right.value)
     version = _version(context, left.value, right.value, result)
     batches = max(ranks) - _MATRIX
     order = _batch_order(context, (left, right), batches)
@@ -93,7 +93,7 @@ def _version(context: LoweringContext, *values: ir.Value) -> int:
     return _VERSIONS[types[0].dtype]
 
 
-def _leave_zero_points_to_float(context: LoweringContext, factor: ir.Value, name: str) -> None:
+def _leave_zero_points_to_float(context: LoweringContext, factor: ir.Value) -> None:
     """Multiplies in float where the second factor has a zero point.
 
     XNNPACK (LiteRT 2.1.2) takes that of an int8 second factor as 0 whatever it is. Placement
@@ -101,11 +101,10 @@ def _leave_zero_points_to_float(context: LoweringContext, factor: ir.Value, name
     """
     kind = context.type_of(factor)
     if kind.dtype == "int8" and kind.quantization is not None and kind.quantization.zero_points[0]:
-        context.notes.append(
-            f"{name} is multiplied in float: its second factor has the zero point "
-            f"{kind.quantization.zero_points[0]}, which XNNPACK's integer product ignores"
+        point = kind.quantization.zero_points[0]
+        context.compute_in_float(
+            f"its second factor has the zero point {point}, which XNNPACK's product ignores"
         )
-        context.compute_in_float()
 
 
 def _batch_dims(context: LoweringContext, value: ir.Value, batches: int) -> tuple[Dim, ...]:

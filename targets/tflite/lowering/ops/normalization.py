@@ -1,7 +1,8 @@
-"""LayerNormalization, InstanceNormalization and GroupNormalization, in float.
+"""LayerNormalization, InstanceNormalization and GroupNormalization.
 
-``y = (x - mean) * rsqrt(mean((x - mean)**2) + epsilon) * scale + bias`` as MEAN, SUB, MUL, ADD and
-RSQRT, all of which XNNPACK runs over any axes.
+In float: ``y = (x - mean) * rsqrt(mean((x - mean)**2) + epsilon) * scale + bias`` as MEAN, SUB,
+MUL, ADD and RSQRT, all of which XNNPACK runs over any axes. LayerNormalization on integers is
+written by `edgekit.targets.tflite.lowering.integer_normalization`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.context import Array, LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.integer_normalization import (
+    FASTER_IN_FLOAT,
+    Normalization,
+    Reals,
+    write_normalization,
+)
 from edgekit.targets.tflite.lowering.layout import Dim, stored_shape
 from edgekit.targets.tflite.lowering.node_view import (
     Refusal,
@@ -30,7 +37,7 @@ from edgekit.targets.tflite.lowering.registry import lowers
 _EPSILON = 1e-5
 
 
-@lowers("LayerNormalization", accepts="the output Y alone, float32")
+@lowers("LayerNormalization", accepts="the output Y alone; int8 over the last axis", integer=True)
 def lower_layer_norm(context: LoweringContext, node: ir.Node) -> None:
     """LayerNormalization over the axes from ``axis`` on, stored in any order.
 
@@ -48,6 +55,13 @@ def lower_layer_norm(context: LoweringContext, node: ir.Node) -> None:
     stored = stored_shape(context.shape(value), axes)
     epsilon = float_attribute(node, "epsilon", _EPSILON)
     name = str(result.name)
+    _leave_to_float(context, node, first == rank - 1 and isinstance(stored[-1], int))
+    if context.integer:
+        what = Normalization(stored, epsilon, *_constants(context, node), name)
+        tensor = context.tensor(value, axes)
+        made = write_normalization(context, tensor, context.type_of(result), what)
+        context.bind(result, made, axes)
+        return
     tensor = _normalized(context, context.tensor(value, axes), stored, positions, epsilon, name)
     affine = [
         -1 if operand is None else broadcast_operand(context, operand, axes)
@@ -58,6 +72,28 @@ def lower_layer_norm(context: LoweringContext, node: ir.Node) -> None:
     ]
     tensor = _scaled_and_shifted(context, tensor, affine, stored, name)
     context.bind(result, tensor, axes)
+
+
+def _leave_to_float(context: LoweringContext, node: ir.Node, last_axis: bool) -> None:
+    """Computes in float where that is faster, or there is no way on integers."""
+    scale, bias = required_input(node, 1), optional_input(node, 2)
+    if not last_axis:
+        context.compute_in_float("integers are normalized over the last axis alone")
+    elif any(item is not None and context.constant(item) is None for item in (scale, bias)):
+        context.compute_in_float("its scale or bias is computed at run time")
+    elif not context.integer_normalization:
+        context.compute_in_float(FASTER_IN_FLOAT)
+
+
+def _constants(context: LoweringContext, node: ir.Node) -> tuple[Reals | None, Reals | None]:
+    """Scale and bias, None for ones and zeros."""
+    scale = context.required_constant(required_input(node, 1), "scale").astype(np.float64)
+    bias = optional_input(node, 2)
+    shift = None if bias is None else context.required_constant(bias, "bias").astype(np.float64)
+    return (
+        None if (scale == 1.0).all() else scale,
+        None if shift is None or not shift.any() else shift,
+    )
 
 
 @lowers("InstanceNormalization", accepts="constant scale and bias, float32")

@@ -81,8 +81,9 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     activation, result = context.fused_activation(node)
     same = is_same_padding(window, input_size, output_size)
     if window.padded and not (same or counted):
-        # Its integers would be rounded twice, up to two steps off at the border.
-        context.compute_in_float()
+        context.compute_in_float(
+            "an average that leaves out padding would be rounded twice at the border"
+        )
     tensor = context.tensor(value, NHWC)
     if not window.padded or (same and not counted):
         padding = schema.Padding.SAME if window.padded else schema.Padding.VALID

@@ -54,7 +54,7 @@ def lower_pow(context: LoweringContext, node: ir.Node) -> None:
     if power is not None and same and context.integer:
         lower_function(context, node, _powers(power))
         return
-    context.compute_in_float()
+    context.compute_in_float("its exponent is not one constant number")
     if context.dtype(exponent) != context.dtype(value):
         raise Refusal(
             f"a base of type {context.dtype(value)} and an exponent of {context.dtype(exponent)}",

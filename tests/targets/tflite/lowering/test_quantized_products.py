@@ -163,11 +163,9 @@ def test_a_second_factor_with_a_zero_point_is_multiplied_in_float_and_told() -> 
     check(model, OUT, BATCH_MATMUL=1)
     lowered = lower_graph(ir.from_proto(model), LoweringOptions())
     assert operator_counts(lowered.data)["DEQUANTIZE"] == 3
-    (note,) = lowered.notes
-    assert note == (
-        "v is multiplied in float: its second factor has the zero point 5, which XNNPACK's "
-        "integer product ignores"
-    )
+    assert lowered.float_reasons == {
+        "v": "its second factor has the zero point 5, which XNNPACK's product ignores"
+    }
 
 
 def test_factors_of_different_types_are_multiplied_in_float() -> None:
