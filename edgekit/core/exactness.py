@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from edgekit.core.model_base import FrozenModel
@@ -62,6 +64,14 @@ class ForcedDifference(FrozenModel):
     bits: int = 8
     lsb: int
     share: float
+
+
+def largest_by_bits(differences: Sequence[ForcedDifference]) -> dict[int, int]:
+    """Largest of the differences for each number of bits of an output."""
+    found: dict[int, int] = {}
+    for item in sorted(differences, key=lambda item: item.bits):
+        found[item.bits] = max(found.get(item.bits, 0), item.lsb)
+    return found
 
 
 class RoundedDifference(FrozenModel):

@@ -14,6 +14,7 @@ from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.model_base import FrozenModel
+from edgekit.core.quant import QuantConstraints
 from edgekit.core.signature import ModelSignature
 from edgekit.errors import UnsupportedNode
 
@@ -260,8 +261,12 @@ class Target(Protocol):
             InputError: If a file is missing, damaged, or was not made by edgekit.
         """
 
-    def quant_constraints(self) -> Unavailable:
-        """What the target demands of quantized graphs."""
+    def quant_constraints(self) -> QuantConstraints | Unavailable:
+        """What the target demands of quantized graphs; `Unavailable` where it runs any.
+
+        Placement keeps to the defaults of `QuantConstraints`, which must satisfy every target:
+        there is one QDQ graph for all.
+        """
 
     def integrate(self, artifact: Artifact, destination: Path) -> Unavailable:
         """Writes an application skeleton around the artifact."""

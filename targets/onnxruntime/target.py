@@ -162,12 +162,14 @@ class OnnxRuntimeTarget:
     def verify(
         self, artifact: Path, source: Path, samples: Sequence[Mapping[str, Array]]
     ) -> ExactnessReport | Unavailable:
-        """Compares integer weights; with integer activations the artifact is the QDQ graph.
+        """Compares integers, scales and zero points, and with integer activations every operator.
 
         Raises:
             InputError: If a file is missing or damaged.
+            UnsupportedError: If ONNX Runtime cannot run the artifact.
         """
         from edgekit.graph.io import load_onnx
+        from edgekit.targets.onnxruntime.exactness import compare_integers
         from edgekit.targets.onnxruntime.weight_comparison import (
             compare_weights,
             has_integer_weights_alone,
@@ -176,9 +178,7 @@ class OnnxRuntimeTarget:
         graph = load_onnx(source)
         if has_integer_weights_alone(graph):
             return compare_weights(load_onnx(artifact), graph)
-        return Unavailable(
-            reason="target onnxruntime runs the QDQ graph itself; LowerStage compares the outputs."
-        )
+        return compare_integers(artifact, source, samples)
 
     def quant_constraints(self) -> Unavailable:
         """What the target demands of quantized graphs: nothing, it runs any QDQ graph."""

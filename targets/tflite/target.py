@@ -12,6 +12,7 @@ from edgekit import __version__
 from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
+from edgekit.core.quant import QuantConstraints
 from edgekit.core.target import (
     QUANTIZED,
     WEIGHTS_ONLY,
@@ -212,11 +213,9 @@ class TFLiteTarget:
 
         return compare_with_graph(artifact, source, samples)
 
-    def quant_constraints(self) -> Unavailable:
-        """What the target demands of quantized graphs: the defaults of placement."""
-        return Unavailable(
-            reason="The rules of placement are those of TFLite's integer kernels by default."
-        )
+    def quant_constraints(self) -> QuantConstraints:
+        """What TFLite's integer kernels demand: the defaults of placement."""
+        return QuantConstraints()
 
     def integrate(self, artifact: Artifact, destination: Path) -> Unavailable:
         """Writes an application skeleton: not yet offered."""

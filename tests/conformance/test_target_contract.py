@@ -24,7 +24,7 @@ from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.hashing import digest_path
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.core.metrics import LatencyStats, Unavailable
-from edgekit.core.quant import SCHEMES
+from edgekit.core.quant import SCHEMES, QuantConstraints
 from edgekit.core.target import (
     QUANTIZED,
     BenchConfig,
@@ -213,9 +213,22 @@ def test_facts_are_complete(target: Target) -> None:
 def test_reasons_are_typed_and_say_something(target: Target, artifact: Artifact) -> None:
     capabilities = target.capabilities()
     given = [capabilities.convertible, capabilities.runnable, capabilities.measurable]
-    given += [target.quant_constraints(), target.integrate(artifact, artifact.path.parent)]
+    given.append(target.integrate(artifact, artifact.path.parent))
     for unavailable in given:
         assert unavailable is None or len(unavailable.reason) > 20
+
+
+def test_placement_satisfies_every_target(target: Target) -> None:
+    """There is one QDQ graph for all targets, placed by the default constraints."""
+    demanded = target.quant_constraints()
+    if isinstance(demanded, Unavailable):
+        assert len(demanded.reason) > 20
+        return
+    placed = QuantConstraints()
+    assert placed.integer_ops <= demanded.integer_ops
+    assert placed.int16_ops <= demanded.int16_ops
+    assert demanded.fixed_outputs.items() <= placed.fixed_outputs.items()
+    assert demanded.symmetric_inputs.items() <= placed.symmetric_inputs.items()
 
 
 def test_a_supported_graph_is_checked_without_being_changed(target: Target) -> None:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 
-from edgekit.core.exactness import ExactnessReport, ForcedDifference, RoundedDifference
+from edgekit.core.exactness import (
+    ExactnessReport,
+    ForcedDifference,
+    RoundedDifference,
+    largest_by_bits,
+)
 from edgekit.core.target import RuntimeConfig
 from edgekit.errors import InputError, UnsupportedError
 from edgekit.graph.io import load_onnx, signature_of
-from edgekit.graph.reference import ReferenceSession
+from edgekit.graph.quantized_integers import quantized_integers
+from edgekit.measure.agreement import gives_scores, share_of_equal_answers
 from edgekit.measure.feeds import random_feeds
 from edgekit.targets.tflite.exactness.float_forcing import rounded_differences
 from edgekit.targets.tflite.exactness.parameters import compare_parameters
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, read_stored_model
-from edgekit.targets.tflite.exactness.teacher_forcing import (
-    forced_differences,
-    quantized_integers,
-)
+from edgekit.targets.tflite.exactness.teacher_forcing import forced_differences
 from edgekit.targets.tflite.lowering.flatbuffer import QUANTIZERS
 from edgekit.targets.tflite.metadata import read_embedded
 from edgekit.targets.tflite.runtime import LiteRTSession
@@ -30,7 +32,6 @@ from edgekit.targets.tflite.runtime import LiteRTSession
 type Array = npt.NDArray[Any]
 
 _RANDOM_SAMPLES = 2
-_SCORES_RANK = 2
 
 
 def compare_with_graph(
@@ -69,8 +70,9 @@ def compare_with_graph(
             references = quantized_integers(graph, feeds)
             forced = forced_differences(stored, embedded.tensors, references)
         # Float results that are no scores are never equal to the last digit.
-        if not weights_only or _gives_scores(graph.graph):
-            agreement = _agreement(artifact, graph, qdq, feeds)
+        if not weights_only or gives_scores(graph.graph):
+            with closing(LiteRTSession(artifact, RuntimeConfig())) as session:
+                agreement = share_of_equal_answers(session, graph, feeds)
     except (RuntimeError, UnsupportedError):
         # With wrong parameters LiteRT may refuse to run the file; they are the finding then.
         if not parameters.mismatches:
@@ -89,10 +91,7 @@ def compare_with_graph(
         },
         custom_ops=tuple(name for name, _, _ in stored.operators if name == "CUSTOM"),
         max_lsb=max((item.lsb for item in forced), default=None),
-        max_lsb_by_bits={
-            bits: max(item.lsb for item in forced if item.bits == bits)
-            for bits in sorted({item.bits for item in forced})
-        },
+        max_lsb_by_bits=largest_by_bits(forced),
         forced=tuple(forced),
         agreement=agreement,
         samples=len(feeds),
@@ -116,48 +115,3 @@ def _float_operators(model: StoredModel) -> dict[str, str]:
             written = model.tensors[outputs[0]].name
             found[f"{name} -> {written}"] = written
     return found
-
-
-def _agreement(
-    artifact: Path, graph: ir.Model, qdq: Path, feeds: Sequence[Mapping[str, Array]]
-) -> float:
-    """Share of samples with the same best class, or without classes equal within one step."""
-    # Fused integer kernels round unlike the Q/DQ nodes that define the result.
-    reference = ReferenceSession(qdq, optimization="disabled")
-    session = LiteRTSession(artifact, RuntimeConfig())
-    steps = _output_steps(graph.graph)
-    equal = 0
-    try:
-        for sample in feeds:
-            expected, actual = reference.run(sample), session.run(sample)
-            equal += all(
-                _same(expected[name], actual[name], steps.get(name, 0.0)) for name in expected
-            )
-    finally:
-        session.close()
-        reference.close()
-    return equal / len(feeds)
-
-
-def _same(expected: Array, actual: Array, step: float) -> bool:
-    if expected.ndim == _SCORES_RANK:
-        return bool((expected.argmax(1) == actual.argmax(1)).all())
-    return bool(np.abs(expected - actual).max() <= step * 1.001)
-
-
-def _gives_scores(graph: ir.Graph) -> bool:
-    """Whether every output is a score for each class."""
-    return all(len(value.shape or ()) == _SCORES_RANK for value in graph.outputs)
-
-
-def _output_steps(graph: ir.Graph) -> dict[str, float]:
-    """Scale of each output that a DequantizeLinear makes."""
-    steps = {}
-    for value in graph.outputs:
-        producer = value.producer()
-        if producer is None or producer.op_type != "DequantizeLinear":
-            continue
-        scale = producer.inputs[1]
-        if scale is not None and scale.const_value is not None:
-            steps[str(value.name)] = float(np.asarray(scale.const_value.numpy()).reshape(-1)[0])
-    return steps

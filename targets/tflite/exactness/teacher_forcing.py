@@ -8,13 +8,12 @@ is 256 times finer, and some kernels interpolate in tables: there a few steps ar
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 from ai_edge_litert.interpreter import Interpreter
 
 from edgekit.core.exactness import ForcedDifference, accepted_lsb
@@ -22,45 +21,6 @@ from edgekit.targets.tflite.exactness.stored_model import StoredModel
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
 type Array = npt.NDArray[Any]
-
-_MOVED_BY_128 = 128
-
-
-def quantized_integers(
-    model: ir.Model, feeds: Sequence[Mapping[str, Array]]
-) -> list[dict[str, Array]]:
-    """Integers of every QuantizeLinear for each sample, by its output's and input's name.
-
-    The input stands for the integers where nothing else reads it.
-
-    Args:
-        model: The QDQ graph; not modified.
-        feeds: Inputs of the graph, one mapping a sample.
-    """
-    import onnxruntime as ort
-
-    proto = ir.to_proto(model)
-    declared = {output.name for output in proto.graph.output}
-    nodes = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
-    names = [node.output[0] for node in nodes]
-    reads = Counter(name for node in proto.graph.node for name in node.input)
-    proto.graph.output.extend(
-        type(proto.graph.output[0])(name=name) for name in names if name not in declared
-    )
-    options = ort.SessionOptions()
-    # Fused kernels round unlike the Q/DQ nodes that define the result.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    results = []
-    for sample in feeds:
-        arrays = dict(zip(names, session.run(names, dict(sample)), strict=True))
-        for node in nodes:
-            if reads[node.input[0]] == 1:
-                arrays[node.input[0]] = arrays[node.output[0]]
-        results.append({name: _as_int8(array) for name, array in arrays.items()})
-    return results
 
 
 def forced_differences(
@@ -73,7 +33,7 @@ def forced_differences(
     Args:
         model: The .tflite file.
         origins: Which value each tensor holds.
-        references: From `quantized_integers`.
+        references: From `edgekit.graph.quantized_integers`.
     """
     known = _known_tensors(model, origins, references[0])
     found = []
@@ -165,10 +125,3 @@ def stored_array(
     if len(shape) > array.ndim:
         array = np.expand_dims(array, origin.stored_axes.index(array.ndim - 1))
     return np.ascontiguousarray(array)
-
-
-def _as_int8(array: Array) -> Array:
-    """uint8 integers as the int8 ones of the same real value."""
-    if array.dtype != np.uint8:
-        return array
-    return (array.astype(np.int16) - _MOVED_BY_128).astype(np.int8)
