@@ -106,8 +106,8 @@ class ExactnessReport(FrozenModel):
             be forced.
         max_lsb_by_bits: The same for each number of bits of an output.
         forced: Teacher-forced differences, the largest first.
-        agreement: Share of samples on which the best class (or, without classes, every
-            output element within one step) is the same as in ONNX Runtime, end to end.
+        agreement: Share of samples on which the best class is the same as in ONNX Runtime, end to
+            end; without classes, share of the elements of each sample within one step.
         samples: Samples behind ``max_lsb``, ``rounded`` and ``agreement``.
         weights_only: Whether the graph has integer weights alone, its activations being float.
         rounded: Differences of the layers of such an artifact, the largest first.
