@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -25,7 +25,7 @@ from edgekit.data.contract import DataSpec
 from edgekit.pipeline.project import ModelSection
 from edgekit.quantization.options import QuantizeOptions
 
-QUANTIZATION = "Quantization (int8)"
+QUANTIZATION = "Quantization"
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=help_of(ModelSection, "source"))]
 Targets = Annotated[
@@ -39,8 +39,8 @@ Precisions = Annotated[
     typer.Option(
         "--precision",
         "-p",
-        metavar="float32|float16|int8",
-        help=f"{help_of(LowerConfig, 'precision')} Repeatable.",
+        metavar="NAME",
+        help=f"{help_of(LowerConfig, 'precision')} {', '.join(get_args(Precision))}. Repeatable.",
     ),
 ]
 Inputs = Annotated[
@@ -79,6 +79,24 @@ CalibrationMethod = Annotated[
 KeepFloat = Annotated[
     list[str] | None,
     option(QuantizeOptions, "keep_float", "--keep-float", metavar="PATTERN", panel=QUANTIZATION),
+]
+MaxDrop = Annotated[
+    float | None,
+    option(QuantizeOptions, "max_drop", "--max-drop", metavar="POINTS", panel=QUANTIZATION),
+]
+FallbackForm = Annotated[
+    Literal["float", "int16"],
+    option(QuantizeOptions, "fallback", "--fallback", panel=QUANTIZATION),
+]
+AccuracySamples = Annotated[
+    int,
+    option(
+        QuantizeOptions, "accuracy_samples", "--accuracy-samples",
+        metavar="N", min=0, panel=QUANTIZATION,
+    ),
+]  # fmt: skip
+Sensitivity = Annotated[
+    bool, option(QuantizeOptions, "sensitivity", "--sensitivity", panel=QUANTIZATION)
 ]
 Equalize = Annotated[bool, option(QuantizeOptions, "equalize", "--equalize", panel=QUANTIZATION)]
 BiasCorrection = Annotated[
@@ -132,6 +150,10 @@ def command(
     equalize: Equalize = False,
     bias_correction: BiasCorrection = False,
     adaround: AdaRound = False,
+    max_drop: MaxDrop = None,
+    fallback: FallbackForm = "float",
+    accuracy_samples: AccuracySamples = 1024,
+    sensitivity: Sensitivity = False,
     no_bench: NoBench = False,
     threads: Threads = 1,
     preprocessing: PreprocessingFile = None,
@@ -159,25 +181,24 @@ def command(
         preprocessing=preprocessing_from(preprocessing, flags),
         data=None if data is None else DataSpec(set=data, root=data_root, limit=limit),
         calibration=_calibration_set(calibrate, data_root),
-        quantize=_quantize_options(
-            (calibration_samples, calibration_method),
-            tuple(keep_float or ()),
-            {"equalize": equalize, "bias_correction": bias_correction, "adaround": adaround},
+        quantize=checked(
+            QuantizeOptions,
+            samples=calibration_samples,
+            method=calibration_method,
+            keep_float=tuple(keep_float or ()),
+            equalize=equalize,
+            bias_correction=bias_correction,
+            adaround=adaround,
+            max_drop=max_drop,
+            fallback=fallback,
+            accuracy_samples=accuracy_samples,
+            sensitivity=sensitivity,
         ),
         bench=None if no_bench else BenchConfig(threads=threads),
         seed=seed,
         store=store,
     )
     _convert(model, (target, parse_precisions(precision)), output, options)
-
-
-def _quantize_options(
-    calibration: tuple[int, str], keep_float: tuple[str, ...], refinements: dict[str, bool]
-) -> QuantizeOptions:
-    samples, method = calibration
-    return checked(
-        QuantizeOptions, samples=samples, method=method, keep_float=keep_float, **refinements
-    )
 
 
 def _calibration_set(name: str | None, root: Path | None) -> DataSpec | None:

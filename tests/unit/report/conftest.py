@@ -2,6 +2,7 @@
 
 import pytest
 
+from edgekit.core.exactness import ExactnessReport, ForcedDifference
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.core.metrics import (
     AccuracyReport,
@@ -15,6 +16,9 @@ from edgekit.core.run_summary import (
     EnvironmentSummary,
     EpochPoint,
     GraphSummary,
+    LayerEffect,
+    QuantizationSummary,
+    QuantizationTrial,
     RunSummary,
     SourceFile,
     StepSummary,
@@ -104,6 +108,21 @@ def targets() -> tuple[TargetResult, ...]:
             latency=latency(1.234, litert),
             difference=(difference.model_copy(update={"relative": 3e-3}),),
             tolerance=1e-3,
+            exactness=ExactnessReport(
+                compared_tensors=78,
+                differing_tensors=0,
+                mismatches=(),
+                float_ops=(),
+                custom_ops=(),
+                max_lsb=1,
+                forced=(
+                    ForcedDifference(
+                        tensor=f"relu {HOSTILE}", operators=("ADD",), lsb=1, share=0.0123
+                    ),
+                ),
+                agreement=0.996,
+                samples=250,
+            ),
             notes=(Note(level="warning", where=HOSTILE, text=f"odd node {HOSTILE}"),),
         ),
         TargetResult(
@@ -162,6 +181,22 @@ def full_summary() -> RunSummary:
             parameters=78_042,
             optimizer="AdamW",
         ),
+        quantization=(
+            QuantizationSummary(
+                scheme="int8",
+                dataset="digits/train",
+                samples=256,
+                accuracy_samples=1024,
+                float_accuracy=0.9775,
+                trials=(
+                    QuantizationTrial(name="minmax", sqnr_db=31.44, metric=0.975),
+                    QuantizationTrial(name="mse", sqnr_db=33.21, metric=0.9765, chosen=True),
+                ),
+                sensitivity=(LayerEffect(layer=f"conv {HOSTILE}", op_type="Conv", sqnr_db=28.1),),
+                fallback_layers=("conv7",),
+                float_nodes={"norm9": "LayerNormalization has no integer kernel"},
+            ),
+        ),
         targets=targets(),
         steps=(
             StepSummary(name="train", key="d" * 64, reused=True, duration_s=41.27),
@@ -191,6 +226,7 @@ def bare_summary(summary: RunSummary) -> RunSummary:
         update={
             "project": "bare",
             "training": None,
+            "quantization": (),
             "reference_accuracy": nothing,
             "source_graph": Unavailable(reason="a shape is missing"),
             "metadata": ModelMetadata(),
