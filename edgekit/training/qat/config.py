@@ -10,6 +10,7 @@ from edgekit.core.stage import StageConfig
 
 ActivationRanges = Literal["calibrated", "minmax", "ema", "learned"]
 WeightScales = Literal["calibrated", "minmax", "learned"]
+Task = Literal["auto", "classify", "imitate"]
 
 
 class QatConfig(StageConfig):
@@ -18,13 +19,19 @@ class QatConfig(StageConfig):
     The same options and seed give the same weights on a CPU.
     """
 
-    task: Literal["classify", "imitate"] = Field(
-        "classify",
+    task: Task = Field(
+        "auto",
         description="classify learns from labels and the float model; imitate from the outputs "
-        "of the float model alone, whatever they mean.",
+        "of the float model alone, whatever they mean; auto classifies where the data has labels "
+        "and the float model predicts them.",
     )
     epochs: int = Field(2, ge=1, description="Passes over the training set.")
-    batch_size: int = Field(64, ge=1, description="Samples in one step.")
+    batch_size: int = Field(
+        64,
+        ge=1,
+        description="Samples in one step; a model that is fixed to a smaller batch is run several "
+        "times a step.",
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="AdamW, or SGD with Nesterov momentum 0.9."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from edgekit.core.model_base import FrozenModel
 from edgekit.graph.torch_twin.twin import TorchTwin
@@ -39,6 +40,7 @@ class QatResult:
         teacher_score: Score of the float model on the same samples; None without one, and for
             ``task = "imitate"``, where it is the measure itself.
         held_out: Number of samples that the scores are measured on.
+        task: What was trained for, ``"classify"`` or ``"imitate"``.
     """
 
     twin: TorchTwin
@@ -46,3 +48,4 @@ class QatResult:
     best_epoch: int
     teacher_score: float | None
     held_out: int
+    task: Literal["classify", "imitate"]

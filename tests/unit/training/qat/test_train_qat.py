@@ -148,7 +148,7 @@ def test_training_that_does_not_help_leaves_the_graph_as_it_was() -> None:
     model = insert_qdq(float_model(), {"image": stripes().inputs.numpy()})
     twin = build_twin(model)
     before = state(twin)
-    config = CONFIG.model_copy(update={"epochs": 1, "lr": 0.3, "scale_lr": 0.3})
+    config = CONFIG.model_copy(update={"epochs": 1, "lr": 0.06, "scale_lr": 0.06})
     result = train_qat(twin, stripes(), config)
     assert result.best_epoch == 0
     assert result.curve[1].score < result.curve[0].score
@@ -255,6 +255,23 @@ def test_divergence_is_an_error_and_puts_the_twin_back() -> None:
     assert {type(item) for item in twin.quantizers().values()} == {FakeQuantize}
 
 
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [
+        (0.3, r"QAT diverged: from 100\.0% to [0-9.]+% .* are right in epoch 1\. Lower qat\.lr"),
+        (1e3, r"QAT diverged: the loss is nan in epoch 1, step 2 \(learning rate 994\)"),
+    ],
+)
+def test_far_too_high_rates_are_an_error_and_no_result(rate: float, message: str) -> None:
+    twin = build_twin(insert_qdq(float_model(), {"image": stripes().inputs.numpy()}))
+    before = state(twin)
+    config = CONFIG.model_copy(update={"lr": rate, "scale_lr": rate})
+    with pytest.raises(GateError, match=message):
+        train_qat(twin, stripes(), config)
+    after = state(twin)
+    assert all(torch.equal(item, after[name]) for name, item in before.items())
+
+
 def test_what_does_not_fit_is_refused() -> None:
     twin, teacher = build_twin(badly_quantized()), build_twin(float_model())
     with pytest.raises(InputError, match="has no QuantizeLinear/DequantizeLinear pairs"):
@@ -271,8 +288,14 @@ def test_what_does_not_fit_is_refused() -> None:
     dense = insert_qdq(
         make_model(image, weights({"w": (1, 1, 1, 1)})), {"x": np.ones((1, 1, 4, 4), np.float32)}
     )
-    with pytest.raises(InputError, match=r"Use task = 'imitate'"):
-        train_qat(build_twin(dense), stripes(), CONFIG)
+    classify = CONFIG.model_copy(update={"task": "classify"})
+    with pytest.raises(InputError, match=r"no class scores \[N, classes\].* use task = 'imitate'"):
+        train_qat(build_twin(dense), stripes(), classify)
+    with pytest.raises(InputError, match="cannot be trained: the training set has no labels"):
+        train_qat(twin, UnlabelledSamples((stripes().inputs,)), classify)
+    wrong = TensorSamples(stripes().inputs, stripes().labels + 1)
+    with pytest.raises(InputError, match=r"has 3 classes, but the training set has class 3"):
+        train_qat(twin, wrong, CONFIG)
 
 
 @pytest.mark.parametrize(
