@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from edgekit.core.run_summary import QatEpoch
 from edgekit.graph.torch_twin.twin import TorchTwin
 from edgekit.training.qat.config import QatConfig
 from edgekit.training.qat.fake_quantize import TrainableFakeQuantize
 from edgekit.training.qat.losses import Score
 from edgekit.training.qat.optimizer import make_qat_optimizer
 from edgekit.training.qat.phases import Phases
-from edgekit.training.qat.result import QatEpoch
 
 
 @dataclass(frozen=True, slots=True)

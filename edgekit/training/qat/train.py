@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core.progress import Progress, SilentProgress
+from edgekit.core.run_summary import QatEpoch
 from edgekit.errors import GateError, InputError
 from edgekit.graph.torch_twin.fake_quantize import FakeQuantize
 from edgekit.graph.torch_twin.twin import TorchTwin
@@ -23,7 +24,7 @@ from edgekit.training.qat.course import Best, Course, Machinery, identity_of
 from edgekit.training.qat.fake_quantize import QuantizerOptions, TrainableFakeQuantize
 from edgekit.training.qat.fusion import fused_graph
 from edgekit.training.qat.losses import QatLoss, Score, ScoreSums, VarianceSums
-from edgekit.training.qat.result import QatEpoch, QatResult
+from edgekit.training.qat.result import QatResult
 from edgekit.training.qat.samples import UNLABELLED, QatSamples, as_inputs
 from edgekit.training.qat.task import LabelFacts, choose_task
 
@@ -191,9 +192,7 @@ class _Training:
         source = config.weight_scales if weights else config.activation_ranges
         return TrainableFakeQuantize(quantizer, QuantizerOptions(source, config.observer_momentum))
 
-    def _epochs(
-        self, course: Course, progress: Progress, checkpoint: Checkpoint | None
-    ) -> Course:
+    def _epochs(self, course: Course, progress: Progress, checkpoint: Checkpoint | None) -> Course:
         machinery = Machinery.of(
             self._twin, self._config, self._steps, (self._order, self._augment.generator)
         )
@@ -217,9 +216,7 @@ class _Training:
                 checkpoint.save(machinery.state(course))
         return course
 
-    def _epoch(
-        self, number: int, machinery: Machinery, progress: Progress
-    ) -> tuple[float, float]:
+    def _epoch(self, number: int, machinery: Machinery, progress: Progress) -> tuple[float, float]:
         """Trains one epoch; gives the mean loss and the last learning rate."""
         self._twin.train()
         total, count, rate = 0.0, 0, 0.0

@@ -259,7 +259,7 @@ def test_divergence_is_an_error_and_puts_the_twin_back() -> None:
     ("rate", "message"),
     [
         (0.3, r"QAT diverged: from 100\.0% to [0-9.]+% .* are right in epoch 1\. Lower qat\.lr"),
-        (1e3, r"QAT diverged: the loss is nan in epoch 1, step 2 \(learning rate 994\)"),
+        (1e3, r"QAT diverged: the loss is nan in epoch 1, step 2 \(learning rate 992\)"),
     ],
 )
 def test_far_too_high_rates_are_an_error_and_no_result(rate: float, message: str) -> None:
