@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,19 @@ class Checkpoint:
         self._identity = digest_value(identity)
 
     def load(self) -> dict[str, Any] | None:
-        """The state that was saved last; None when there is none or it cannot be read.
+        """The state that was saved last; None when there is none or it is damaged.
 
         Raises:
             InputError: If it belongs to another training.
         """
         try:
-            content = torch.load(self._path, weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
+            digest, _, saved = self._path.read_bytes().partition(b"\n")
+        except OSError:
             return None
-        if not isinstance(content, dict) or content.get("identity") != self._identity:
+        if hashlib.sha256(saved).hexdigest().encode() != digest:
+            return None
+        content = torch.load(io.BytesIO(saved), weights_only=True)
+        if content["identity"] != self._identity:
             raise InputError(
                 f"{self._path} is the state of another training: other options, seed, data or "
                 "model. Delete it or name another folder"
@@ -59,5 +62,7 @@ class Checkpoint:
         """
         buffer = io.BytesIO()
         torch.save({"identity": self._identity, "state": state}, buffer)
+        saved = buffer.getvalue()
+        digest = hashlib.sha256(saved).hexdigest().encode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(self._path, buffer.getvalue())
+        write_bytes(self._path, digest + b"\n" + saved)
