@@ -82,6 +82,23 @@ def require_quantizers(twin: TorchTwin) -> None:
         )
 
 
+def make_trainable(twin: TorchTwin, config: QatConfig) -> None:
+    """Puts quantizers that observe and learn into a twin, and lets them clamp as well.
+
+    Args:
+        twin: Changed in place.
+        config: Says which quantizers learn what.
+    """
+
+    def trainable(quantizer: FakeQuantize) -> FakeQuantize:
+        weights = quantizer.role == "weight"
+        source = config.weight_scales if weights else config.activation_ranges
+        return TrainableFakeQuantize(quantizer, QuantizerOptions(source, config.observer_momentum))
+
+    twin.replace_quantizers(trainable)
+    twin.graph_module = fused_graph(twin.graph_module)
+
+
 def _settled_task(twin: TorchTwin, samples: QatSamples, config: QatConfig) -> QatConfig:
     labels = next(iter(samples.batches([0], 1)))[1] if len(samples) else torch.empty(0)
     labelled = bool((labels != UNLABELLED).all()) and len(labels) > 0
@@ -165,9 +182,8 @@ class _Training:
         teacher_score = None
         if self._teacher is not None and self._config.task == "classify":
             teacher_score = self._score(self._teacher).value
-        twin.replace_quantizers(self._trainable)
         try:
-            twin.graph_module = fused_graph(original)
+            make_trainable(twin, self._config)
             course = self._epochs(Course.of(start), progress, checkpoint)
         except BaseException:
             _settle(twin, original)
@@ -185,12 +201,6 @@ class _Training:
             held_out=len(self._held_out),
             task="classify" if self._loss.classifies else "imitate",
         )
-
-    def _trainable(self, quantizer: FakeQuantize) -> FakeQuantize:
-        config = self._config
-        weights = quantizer.role == "weight"
-        source = config.weight_scales if weights else config.activation_ranges
-        return TrainableFakeQuantize(quantizer, QuantizerOptions(source, config.observer_momentum))
 
     def _epochs(self, course: Course, progress: Progress, checkpoint: Checkpoint | None) -> Course:
         machinery = Machinery.of(
