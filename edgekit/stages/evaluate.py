@@ -14,6 +14,7 @@ from edgekit.core.metrics import Unavailable
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.core.target import Session
 from edgekit.data.datasets import DataSpec, data_files, open_dataset
+from edgekit.data.labels import has_labels
 from edgekit.errors import InputError
 from edgekit.measure.accuracy import DEFAULT_BATCH, classify
 from edgekit.measure.results import EvaluationResult, write_result
@@ -73,14 +74,15 @@ class EvaluateStage:
         target = context.target.info.name if context.target else REFERENCE
         session = open_session(model, context.target, config.threads)
         if isinstance(session, Unavailable):
-            result = _not_evaluated(model, target, session)
+            warning = f"Not evaluated: {session.reason}"
+            result = _not_evaluated(model, target, session.reason, warning)
         else:
             try:
                 result = _evaluate(session, context, model, config, target)
             except InputError as error:
                 if config.required:
                     raise
-                result = _not_evaluated(model, target, Unavailable(reason=str(error)))
+                result = _not_evaluated(model, target, _reason(config.data, error))
             finally:
                 session.close()
         path = write_result(context.workdir / "evaluation.json", result)
@@ -93,13 +95,17 @@ class EvaluateStage:
         )
 
 
-def _not_evaluated(model: Artifact, target: str, answer: Unavailable) -> EvaluationResult:
+def _reason(data: DataSpec, error: InputError) -> str:
+    return str(error) if has_labels(data) else f"Data set {data.set!r} has no labels."
+
+
+def _not_evaluated(model: Artifact, target: str, reason: str, *warnings: str) -> EvaluationResult:
     return EvaluationResult(
         model_digest=model.digest,
         target=target,
         precision=model.precision,
-        accuracy=answer,
-        warnings=(f"Not evaluated: {answer.reason}",),
+        accuracy=Unavailable(reason=reason),
+        warnings=warnings,
     )
 
 

@@ -187,9 +187,11 @@ def test_accuracy_that_is_not_required_may_be_missing(model: Artifact, tmp_path:
     lenient = config.model_copy(update={"required": False})
     result = EvaluateStage().run(context(tmp_path / "work"), {"model": model}, lenient)
     written = evaluation(result.artifacts)
-    assert isinstance(written.accuracy, Unavailable)
-    assert "must hold exactly one of the keys" in written.accuracy.reason
-    assert result.notes[0].level == "warning"
+    assert written.accuracy == Unavailable(reason=f"Data set {config.data.set!r} has no labels.")
+    assert result.notes == ()
+    square = DataSpec(set="cifar10", root=tmp_path)
+    with pytest.raises(InputError, match="was not found"):
+        EvaluateStage().external_files(lenient.model_copy(update={"data": square}))
 
 
 def test_raw_pixels_and_ignored_preprocessing_are_told(model: Artifact, tmp_path: Path) -> None:
