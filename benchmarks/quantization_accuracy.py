@@ -280,7 +280,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("models", nargs="*", default=list(SAMPLES))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--again", action="store_true", help="measure rows that are there, too")
     arguments = parser.parse_args()
     path = RESULTS / "quantization_accuracy.json"

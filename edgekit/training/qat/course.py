@@ -99,6 +99,11 @@ class Machinery:
         phases = Phases(config, steps, quantizers)
         return cls(twin, quantizers, optimizer, schedule, phases, generators)
 
+    def rate(self, config: QatConfig) -> float:
+        """The learning rate of weights that the next step takes, as the options state it."""
+        now, first = self.schedule.get_last_lr()[0], self.schedule.base_lrs[0]
+        return config.lr * float(now) / float(first)
+
     def state(self, course: Course) -> dict[str, Any]:
         """All of it together with the course, as a checkpoint holds it."""
         best = course.best

@@ -234,7 +234,7 @@ class _Training:
         try:
             for step, positions in enumerate(self._steps_of_epoch(), 1):
                 machinery.phases.before_step()
-                rate = float(machinery.schedule.get_last_lr()[0])
+                rate = machinery.rate(self._config)
                 loss = self._step(positions, machinery)
                 if not math.isfinite(loss):
                     raise GateError(_diverged(loss, number, step, rate))
