@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,15 @@ from edgekit.core.metadata import Preprocessing
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.progress import Progress
 from edgekit.core.run_summary import ArtifactSummary, RunSummary
-from edgekit.core.target import BenchConfig, Precision
+from edgekit.core.target import (
+    INTEGER_ACTIVATIONS,
+    WEIGHTS_ONLY,
+    BenchConfig,
+    IoType,
+    Precision,
+    TargetInfo,
+    WeightCompute,
+)
 from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
 from edgekit.pipeline.project import (
@@ -65,6 +73,22 @@ class ConvertOptions(FrozenModel):
     )
     engine: str | None = Field(
         None, description="Lowering engine, for targets that offer it: edgekit or onnx2tf."
+    )
+    weight_compute: WeightCompute | None = Field(
+        None,
+        description="How an artifact with integer weights alone computes, for targets that offer "
+        "it: dynamic rounds activations to 8 bits as they come where that is faster, exact "
+        "restores the weights to float32.",
+    )
+    integer_only: bool = Field(
+        False,
+        description="Compute on integers alone, for accelerators without floating point: also "
+        "where float kernels are faster; an operator without an integer form is an error.",
+    )
+    io: IoType = Field(
+        "float32",
+        description="Type of the inputs and outputs of int8 artifacts, for targets that offer it: "
+        "float32, int8 or uint8.",
     )
     tolerance: float | None = Field(
         None,
@@ -351,22 +375,76 @@ def _target_sections(
             f"No target asked for offers the engine {options.engine!r}; they offer: "
             f"{', '.join(sorted(offered))}."
         )
-    sections, notes = {}, []
+    _check_io(precisions, infos, options.io)
+    if options.integer_only and not set(precisions) & set(INTEGER_ACTIVATIONS):
+        raise ConfigError(
+            f"Computing on integers alone belongs to {' and '.join(INTEGER_ACTIVATIONS)}, which "
+            "are not asked for."
+        )
+    sections: dict[str, TargetSection] = {}
+    notes: list[str] = []
+    if options.weight_compute is not None and not set(precisions) & set(WEIGHTS_ONLY):
+        notes.append(
+            f"weight_compute {options.weight_compute} changes nothing: it is for "
+            f"{', '.join(WEIGHTS_ONLY)}."
+        )
     for name, info in infos.items():
-        kept = tuple(item for item in precisions if item in info.precisions)
-        left_out = [item for item in precisions if item not in info.precisions]
-        if not kept:
-            raise ConfigError(
-                f"Target {name!r} offers {', '.join(info.precisions)}, not {', '.join(left_out)}."
-            )
-        if left_out:
-            notes.append(
-                f"Target {name} is not made as {', '.join(left_out)}: "
-                f"it offers {', '.join(info.precisions)}."
-            )
-        engine = options.engine if options.engine in info.engines else None
-        sections[name] = TargetSection(precision=kept, engine=engine, tolerance=options.tolerance)
+        sections[name], told = _section(info, options, precisions)
+        notes += told
     return sections, tuple(notes)
+
+
+def _section(
+    info: TargetInfo, options: ConvertOptions, precisions: Sequence[Precision]
+) -> tuple[TargetSection, list[str]]:
+    """The section of one target, and what it does not offer of what is asked for."""
+    kept = tuple(item for item in precisions if item in info.precisions)
+    left_out = [item for item in precisions if item not in info.precisions]
+    if not kept:
+        raise ConfigError(
+            f"Target {info.name!r} offers {', '.join(info.precisions)}, not {', '.join(left_out)}."
+        )
+    notes = []
+    if left_out:
+        notes.append(
+            f"Target {info.name} is not made as {', '.join(left_out)}: "
+            f"it offers {', '.join(info.precisions)}."
+        )
+    compute = options.weight_compute
+    if compute is not None and compute not in info.weight_computes:
+        notes.append(
+            f"Target {info.name} does not offer weight_compute {compute}; it computes "
+            f"{info.weight_computes[0]}."
+        )
+        compute = None
+    io = options.io if options.io in info.io_types else "float32"
+    if io != options.io:
+        notes.append(f"Target {info.name} keeps float32 inputs and outputs; it offers no others.")
+    integers = bool(set(kept) & set(INTEGER_ACTIVATIONS))
+    if options.integer_only and integers and not info.integer_only:
+        notes.append(f"Target {info.name} does not promise to compute on integers alone.")
+    section = TargetSection(
+        precision=kept,
+        engine=options.engine if options.engine in info.engines else None,
+        io=io if "int8" in kept else "float32",
+        integer_only=options.integer_only and integers and info.integer_only,
+        weight_compute=compute,
+        tolerance=options.tolerance,
+    )
+    return section, notes
+
+
+def _check_io(
+    precisions: Sequence[Precision], infos: Mapping[str, TargetInfo], io: IoType
+) -> None:
+    if io == "float32":
+        return
+    if "int8" not in precisions:
+        raise ConfigError(
+            f"{io} inputs and outputs belong to precision int8, which is not asked for."
+        )
+    if not any(io in info.io_types for info in infos.values()):
+        raise ConfigError(f"No target asked for offers {io} inputs and outputs.")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from edgekit.cli.options import (
     parse_precisions,
     preprocessing_option,
 )
-from edgekit.core.target import BenchConfig, LowerConfig, Precision
+from edgekit.core.target import BenchConfig, LowerConfig, Precision, WeightCompute
 from edgekit.data.contract import DataSpec
 from edgekit.pipeline.project import ModelSection
 from edgekit.quantization.options import QuantizeOptions
@@ -49,6 +49,16 @@ Inputs = Annotated[
 Weights = Annotated[Path | None, option(ConvertOptions, "weights", "--weights", metavar="FILE")]
 DynamicBatch = Annotated[bool, option(ConvertOptions, "dynamic_batch", "--dynamic-batch")]
 Engine = Annotated[str | None, option(ConvertOptions, "engine", "--engine", metavar="NAME")]
+WeightComputing = Annotated[
+    WeightCompute | None,
+    option(ConvertOptions, "weight_compute", "--weight-compute", panel=QUANTIZATION),
+]
+Io = Annotated[
+    Literal["float32", "int8", "uint8"], option(ConvertOptions, "io", "--io", panel=QUANTIZATION)
+]
+IntegerOnly = Annotated[
+    bool, option(ConvertOptions, "integer_only", "--integer-only", panel=QUANTIZATION)
+]
 Tolerance = Annotated[
     float | None, option(ConvertOptions, "tolerance", "--tolerance", metavar="X")
 ]
@@ -135,6 +145,8 @@ def command(
     weights: Weights = None,
     dynamic_batch: DynamicBatch = False,
     engine: Engine = None,
+    io: Io = "float32",
+    integer_only: IntegerOnly = False,
     tolerance: Tolerance = None,
     name: Name = None,
     labels: Labels = None,
@@ -147,6 +159,7 @@ def command(
     calibration_samples: CalibrationSamples = 256,
     calibration_method: CalibrationMethod = "auto",
     keep_float: KeepFloat = None,
+    weight_compute: WeightComputing = None,
     equalize: Equalize = False,
     bias_correction: BiasCorrection = False,
     adaround: AdaRound = False,
@@ -175,6 +188,9 @@ def command(
         inputs=tuple(inputs or ()),
         dynamic_batch=dynamic_batch,
         engine=engine,
+        weight_compute=weight_compute,
+        io=io,
+        integer_only=integer_only,
         tolerance=tolerance,
         name=name,
         labels=() if labels is None else read_labels(labels),

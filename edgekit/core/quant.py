@@ -13,7 +13,9 @@ from edgekit.core.toml_config import describe_problems, nearest_name, validation
 from edgekit.errors import ConfigError
 
 Granularity = Literal["per-channel", "per-tensor", "blockwise"]
-ScaleFormat = Literal["float32", "float16"]
+ScaleFormat = Literal["float32", "float16", "bfloat16"]
+"""Number formats of scales; ``"bfloat16"`` scales are represented by float16 as well."""
+Fit = Literal["largest", "mse"]
 
 
 class ActivationScheme(FrozenModel):
@@ -38,6 +40,11 @@ class WeightScheme(FrozenModel):
     )
     block_size: int = Field(
         32, ge=2, description="Weights of a block, along the axis that is summed over."
+    )
+    fit: Fit = Field(
+        "largest",
+        description="How a scale is chosen: to reach the largest weight, or for the least mean "
+        "squared error.",
     )
 
 
@@ -219,7 +226,7 @@ SCHEMES: dict[str, QuantScheme] = {
         QuantScheme(
             name="int4-weights",
             activations=None,
-            weights=WeightScheme(bits=4, granularity="blockwise"),
+            weights=WeightScheme(bits=4, granularity="blockwise", fit="mse"),
         ),
         QuantScheme(name="float16", activations=None, weights=None),
         QuantScheme(name="int16x8", activations=ActivationScheme(bits=16, symmetric=True)),
@@ -249,6 +256,7 @@ def custom_scheme(
     keep_float: Sequence[str] = (),
     overrides: Sequence[LayerOverride | Mapping[str, Any]] = (),
     scale_format: ScaleFormat = "float32",
+    weight_fit: Fit | None = None,
 ) -> QuantScheme:
     """The scheme called ``name`` with other choices for some layers.
 
@@ -257,6 +265,7 @@ def custom_scheme(
         keep_float: Patterns of node names that stay in float32.
         overrides: Choices by layer, or the fields of one each.
         scale_format: Format that must represent every scale exactly.
+        weight_fit: How scales of weights are chosen; None leaves it to the scheme.
 
     Raises:
         ConfigError: If there is no such scheme, or the choices contradict each other; all
@@ -269,6 +278,8 @@ def custom_scheme(
     fields |= {
         "keep_float": tuple(keep_float), "overrides": changes, "scale_format": scale_format
     }  # fmt: skip
+    if weight_fit is not None and fields["weights"] is not None:
+        fields["weights"]["fit"] = weight_fit
     try:
         return QuantScheme.model_validate(fields)
     except ValidationError as error:
@@ -292,35 +303,40 @@ _FIXED_8 = {
 }
 _FIXED_16 = {
     name: FixedParameters(scale=1 / 32768, zero_point=0) for name in ("Softmax", "Sigmoid", "Tanh")
-}
+} | {"HardSigmoid": FixedParameters(scale=1 / 32767, zero_point=0)}
 _MOVEMENT = frozenset(
     {
         "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Pad", "Reshape", "Slice",
         "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
-_SAME_SCALE = frozenset({"AveragePool", "Max", "MaxPool", "Min", "Resize"})
+_SAME_SCALE = frozenset(
+    {"AveragePool", "GlobalMaxPool", "Max", "MaxPool", "Min", "ReduceMax", "ReduceMin", "Resize"}
+)
 _OWN_SCALE = frozenset(
     {
-        "Add", "Clip", "Conv", "ConvTranspose", "Elu", "Gelu", "Gemm", "GlobalAveragePool",
-        "HardSigmoid", "HardSwish", "LeakyRelu", "LogSoftmax", "MatMul", "Mul", "PRelu",
-        "ReduceMean", "Relu", "Sigmoid", "Softmax", "Sub", "Tanh",
+        "Abs", "Add", "Clip", "Conv", "ConvTranspose", "Div", "Elu", "Exp", "Gelu", "Gemm",
+        "GlobalAveragePool", "HardSigmoid", "HardSwish", "LayerNormalization", "LeakyRelu", "Log",
+        "LogSoftmax", "MatMul", "Mul", "Neg", "PRelu", "Pow", "Reciprocal", "ReduceMean",
+        "ReduceSum", "Relu", "Sigmoid", "Softmax", "Sqrt", "Sub", "Tanh",
     }
 )  # fmt: skip
-_WITHOUT_INT16 = frozenset(
-    {
-        "DepthToSpace", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LogSoftmax", "PRelu",
-        "SpaceToDepth",
-    }
-)  # fmt: skip
+_WITHOUT_INT16 = frozenset({"LayerNormalization", "LogSoftmax"})
+_FORCED_BITS = {"Div": 16, "Reciprocal": 16}
+_SYMMETRIC_INPUTS: dict[str, tuple[int, ...]] = {"MatMul": (1,)}
 
 
 class QuantConstraints(FrozenModel):
     """What a target demands of a quantized graph; the default suits TFLite's kernels.
 
     Attributes:
-        integer_ops: ONNX ops with a kernel on 8-bit integers.
-        int16_ops: Those that also have one on 16-bit activations.
+        integer_ops: ONNX ops with a kernel on integers: 8-bit ones, or those of `forced_bits`.
+        int16_ops: Those that have one on 16-bit activations.
+        forced_bits: Bits of the activations that an op computes on wherever activations are
+            quantized, by op. TFLite's 8-bit DIV fails where the divisor's integer is 0, whatever
+            the zero point; and 8 bits are too few for what a small divisor makes.
+        symmetric_inputs: Inputs that must have a zero point of 0 with 8 bits, by op, where they
+            are not weights. XNNPACK ignores another one of a MatMul's second factor.
         movement_ops: Ops that only move or copy elements, so that output and input share their
             parameters; between ops in float they stay float.
         same_scale_ops: Other ops whose kernels demand the same.
@@ -331,11 +347,16 @@ class QuantConstraints(FrozenModel):
         clamp_ranges: Ranges of a Relu or Clip that have a kernel with an own output scale;
             any other range shares the parameters of its input.
         blockwise_ops: Ops with a kernel for blockwise weights.
+        blockwise_scale_format: Format that must represent the scales of blocks.
         max_spatial_axes: Spatial axes that convolutions and pools have kernels for.
     """
 
     integer_ops: frozenset[str] = _MOVEMENT | _SAME_SCALE | _OWN_SCALE
     int16_ops: frozenset[str] = (_MOVEMENT | _SAME_SCALE | _OWN_SCALE) - _WITHOUT_INT16
+    forced_bits: dict[str, int] = Field(default_factory=lambda: dict(_FORCED_BITS))
+    symmetric_inputs: dict[str, tuple[int, ...]] = Field(
+        default_factory=lambda: dict(_SYMMETRIC_INPUTS)
+    )
     movement_ops: frozenset[str] = _MOVEMENT
     same_scale_ops: frozenset[str] = _SAME_SCALE
     fixed_outputs: dict[str, FixedParameters] = Field(default_factory=lambda: dict(_FIXED_8))
@@ -355,4 +376,5 @@ class QuantConstraints(FrozenModel):
         (0.0, 1.0),
     )
     blockwise_ops: frozenset[str] = frozenset({"Gemm", "MatMul"})
+    blockwise_scale_format: ScaleFormat = "bfloat16"
     max_spatial_axes: int = 2

@@ -13,6 +13,20 @@ DType = Literal[
 Dim = int | str
 
 
+class StoredIntegers(FrozenModel):
+    """How an artifact stores a float32 input or output: ``real = scale * (stored - zero_point)``.
+
+    Attributes:
+        dtype: Type of the integers.
+        scale: Positive, exactly a float32.
+        zero_point: The integer that stands for 0.
+    """
+
+    dtype: Literal["int8", "uint8"]
+    scale: float
+    zero_point: int
+
+
 class TensorSpec(FrozenModel):
     """One input or output of a model, in the axis order of the canonical ONNX graph.
 
@@ -23,12 +37,15 @@ class TensorSpec(FrozenModel):
         stored_axes: Order in which an artifact stores the axes: axis ``i`` of the stored
             tensor is axis ``stored_axes[i]`` of ``shape``. ``None`` means unchanged. An NHWC
             image input of a graph in NCHW has ``(0, 2, 3, 1)``.
+        stored_integers: Integers in which an artifact stores float32 values; ``None`` where it
+            stores ``dtype`` itself.
     """
 
     name: str
     shape: tuple[Dim, ...]
     dtype: DType = "float32"
     stored_axes: tuple[int, ...] | None = None
+    stored_integers: StoredIntegers | None = None
 
     @property
     def stored_shape(self) -> tuple[Dim, ...]:

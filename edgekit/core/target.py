@@ -14,6 +14,7 @@ from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.model_base import FrozenModel
+from edgekit.core.quant import QuantConstraints
 from edgekit.core.signature import ModelSignature
 from edgekit.errors import UnsupportedNode
 
@@ -35,6 +36,14 @@ weights of 8; weights of 8 bits alone; weights of 4 bits in blocks alone."""
 INTEGER_ACTIVATIONS: tuple[Precision, ...] = ("int8", "int16x8")
 """Those of `QUANTIZED` whose activations are integers, so that they need calibration data."""
 
+WEIGHTS_ONLY: tuple[Precision, ...] = ("int8-weights", "int4-weights")
+"""The others of `QUANTIZED`: integer weights, float activations."""
+
+WeightCompute = Literal["dynamic", "exact"]
+"""How an artifact with integer weights alone computes. ``"dynamic"``: on the integers where the
+runtime is faster so, activations rounded to 8 bits as they come; ``"exact"``: in float32 on
+weights restored from the integers."""
+
 IoType = Literal["float32", "int8", "uint8"]
 """Type of a quantized artifact's inputs and outputs; the graph's own is float32."""
 
@@ -50,6 +59,17 @@ class LowerConfig(FrozenModel):
         "float32",
         description="Type of the inputs and outputs of an artifact with integer activations; "
         "int8 and uint8 leave the conversion to the application.",
+    )
+    integer_only: bool = Field(
+        False,
+        description="Compute integer activations on integers throughout, also where float "
+        "kernels are faster.",
+    )
+    weight_compute: WeightCompute | None = Field(
+        None,
+        description="How an artifact with integer weights alone computes: dynamic rounds "
+        "activations to 8 bits as they come where that is faster, exact restores the weights to "
+        "float32; the target's own way by default.",
     )
 
 
@@ -79,6 +99,9 @@ class TargetInfo(FrozenModel):
         suffix: File suffix of that artifact, with the dot.
         precisions: Numeric forms it can be lowered to.
         engines: Lowering engines, the default first.
+        weight_computes: How it computes with integer weights alone, the default first.
+        io_types: Types that inputs and outputs of an int8 artifact can have.
+        integer_only: Whether it can compute on integers throughout when asked to.
         version: Raised whenever the same graph and options lower to another file; part of the
             cache key.
         tools: Distributions whose versions enter the cache key, for example ``("flatbuffers",)``.
@@ -91,6 +114,9 @@ class TargetInfo(FrozenModel):
     suffix: str
     precisions: tuple[Precision, ...]
     engines: tuple[str, ...] = ("edgekit",)
+    weight_computes: tuple[WeightCompute, ...] = ("exact",)
+    io_types: tuple[IoType, ...] = ("float32",)
+    integer_only: bool = False
     version: int = 1
     tools: tuple[str, ...] = ()
 
@@ -235,8 +261,12 @@ class Target(Protocol):
             InputError: If a file is missing, damaged, or was not made by edgekit.
         """
 
-    def quant_constraints(self) -> Unavailable:
-        """What the target demands of quantized graphs."""
+    def quant_constraints(self) -> QuantConstraints | Unavailable:
+        """What the target demands of quantized graphs; `Unavailable` where it runs any.
+
+        Placement keeps to the defaults of `QuantConstraints`, which must satisfy every target:
+        there is one QDQ graph for all.
+        """
 
     def integrate(self, artifact: Artifact, destination: Path) -> Unavailable:
         """Writes an application skeleton around the artifact."""

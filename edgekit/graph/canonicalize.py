@@ -13,6 +13,7 @@ from edgekit.graph.equivalence import TOLERANCE, EquivalenceCheck
 from edgekit.graph.passes.convert_opset import CANONICAL_IR_VERSION, CANONICAL_OPSET, ConvertOpset
 from edgekit.graph.passes.finish_names import FinishNames
 from edgekit.graph.passes.fold_constants import FoldConstants
+from edgekit.graph.passes.fold_scalar_factor import FoldScalarFactor
 from edgekit.graph.passes.fuse_batch_norm import FuseBatchNorm
 from edgekit.graph.passes.fuse_conv_affine import FuseConvAffine
 from edgekit.graph.passes.fuse_gelu import FuseGelu
@@ -25,12 +26,15 @@ from edgekit.graph.passes.infer_shapes import InferShapes
 from edgekit.graph.passes.inline_constant_if import InlineConstantIf
 from edgekit.graph.passes.inline_functions import InlineFunctions
 from edgekit.graph.passes.lift_constants import LiftConstants
+from edgekit.graph.passes.merge_equal_nodes import MergeEqualNodes
 from edgekit.graph.passes.merge_layout_chains import MergeLayoutChains
 from edgekit.graph.passes.merge_parallel_convs import MergeParallelConvs
 from edgekit.graph.passes.merge_slices import MergeSlices
 from edgekit.graph.passes.normalize_clip import NormalizeClip
 from edgekit.graph.passes.normalize_pooling import NormalizePooling
+from edgekit.graph.passes.refine_layout_chains import RefineLayoutChains
 from edgekit.graph.passes.remove_dead import RemoveDead
+from edgekit.graph.passes.remove_expands import RemoveExpands
 from edgekit.graph.passes.remove_identities import RemoveIdentities
 from edgekit.graph.passes.simplify_softmax import SimplifySoftmax
 from edgekit.graph.passes.strip_metadata import StripMetadata
@@ -58,7 +62,10 @@ SIMPLIFY: tuple[type[GraphPass], ...] = (
     LiftConstants,
     # A Dropout or Identity between two nodes would hide them from the fusions.
     RemoveIdentities,
+    RemoveExpands,
     RemoveDead,
+    # A part that was written twice is read twice, which the fusions do not match.
+    MergeEqualNodes,
     # Activations before affine folding: the "+ 3" of a HardSwish would vanish in a bias.
     NormalizeClip,
     FuseHardActivations,
@@ -72,11 +79,14 @@ SIMPLIFY: tuple[type[GraphPass], ...] = (
     MergeParallelConvs,
     # After BatchNorm, whose remaining form is Mul and Add.
     FuseConvAffine,
+    # What is left of scalar factors: those of attention.
+    FoldScalarFactor,
     NormalizePooling,
     SimplifySoftmax,
     # After the fusions above, whose patterns hold such nodes.
     FusePad,
     MergeSlices,
+    RefineLayoutChains,
     MergeLayoutChains,
     RemoveDead,
 )

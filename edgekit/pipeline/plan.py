@@ -210,6 +210,31 @@ class _Draft:
                 f"{nearest_name(engine, target.info.engines)} "
                 f"Known: {', '.join(target.info.engines)}"
             )
+        compute = section.weight_compute
+        if compute is not None and compute not in target.info.weight_computes:
+            self.problems.append(
+                f"targets.{name}.weight_compute: {compute} is not offered; "
+                f"accepted: {', '.join(target.info.weight_computes)}"
+            )
+        if section.io not in target.info.io_types:
+            self.problems.append(
+                f"targets.{name}.io: {section.io} is not offered; accepted: "
+                f"{', '.join(target.info.io_types)}"
+            )
+        if section.io != "float32" and "int8" not in section.precision:
+            self.problems.append(
+                f"targets.{name}.io: {section.io} inputs and outputs belong to precision int8, "
+                f"which is not asked for"
+            )
+        if section.integer_only and not target.info.integer_only:
+            self.problems.append(
+                f"targets.{name}.integer_only: the target does not promise to compute so"
+            )
+        if section.integer_only and not set(section.precision) & set(INTEGER_ACTIVATIONS):
+            self.problems.append(
+                f"targets.{name}.integer_only: it belongs to {' and '.join(INTEGER_ACTIVATIONS)}, "
+                "which are not asked for"
+            )
         for precision in section.precision:
             if precision in target.info.precisions:
                 source = (
@@ -314,14 +339,18 @@ class _Draft:
         section: TargetSection,
         model: Source,
     ) -> None:
-        from edgekit.stages.lower import DEFAULT_TOLERANCES, LowerStageConfig
+        from edgekit.stages.lower import LowerStageConfig, default_tolerance
 
         info, capabilities = target.info, target.capabilities()
         suffix = f"{info.name}-{precision}"
+        compute = section.weight_compute or info.weight_computes[0]
         config = LowerStageConfig(
             precision=precision,
             engine=engine,
-            tolerance=section.tolerance or DEFAULT_TOLERANCES[precision],
+            io=section.io if precision == "int8" else "float32",
+            weight_compute=compute,
+            integer_only=section.integer_only and precision in INTEGER_ACTIVATIONS,
+            tolerance=section.tolerance or default_tolerance(precision, compute),
         )
         lower = f"lower-{suffix}"
         self.add(lower, "lower", config, target=target, model=model)

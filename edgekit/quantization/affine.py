@@ -18,6 +18,9 @@ SCALE_FLOOR = 2.0**-40
 """No smaller scale is used, so that products of scales stay normal float32 numbers."""
 _HALF_FLOOR = 2.0**-14
 """The smallest normal float16 number; below it a scale loses digits."""
+_BFLOAT16_BITS, _BFLOAT16_STEP = np.uint32(0xFFFF0000), np.uint32(0x00010000)
+_LARGEST_SHORT = np.float32(65280.0)
+"""The largest number that float16 and bfloat16 both represent."""
 _UNSEEN_RANGE = 1.0
 """Range for a tensor that was always zero: anything but a tiny one would do."""
 
@@ -71,16 +74,24 @@ class AffineParameters:
 
 
 def rounded_scales(
-    scales: npt.NDArray[np.float64], scale_format: ScaleFormat = "float32"
+    scales: npt.NDArray[np.floating[Any]], scale_format: ScaleFormat = "float32"
 ) -> npt.NDArray[np.float32]:
-    """Scales in float32, at least the floor; for float16 rounded up, so that the range fits."""
-    single = np.maximum(scales, SCALE_FLOOR).astype(np.float32)
+    """Scales in float32, at least the floor; for shorter formats rounded up, so the range fits."""
+    single: npt.NDArray[np.float32] = np.maximum(scales, SCALE_FLOOR).astype(np.float32)
     if scale_format == "float32":
         return single
     # From float32, so that a scale recomputed from its own range is not rounded up again.
-    half = np.maximum(single, np.float32(_HALF_FLOOR)).astype(np.float16)
-    short = half.astype(np.float32) < single
-    return np.where(short, np.nextafter(half, np.float16(np.inf)), half).astype(np.float32)
+    single = np.maximum(single, np.float32(_HALF_FLOOR))
+    if scale_format == "bfloat16":
+        # The 8 leading digits, plus one at the last of them where anything was cut off.
+        bits = single.reshape(-1).view(np.uint32)
+        kept = bits & _BFLOAT16_BITS
+        up = np.where(kept == bits, kept, kept + _BFLOAT16_STEP).astype(np.uint32)
+        short: npt.NDArray[np.float32] = up.view(np.float32).reshape(single.shape)
+        return np.asarray(np.minimum(short, _LARGEST_SHORT), np.float32)
+    half = single.astype(np.float16)
+    below = half.astype(np.float32) < single
+    return np.where(below, np.nextafter(half, np.float16(np.inf)), half).astype(np.float32)
 
 
 def affine_parameters(

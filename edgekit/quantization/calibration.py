@@ -85,6 +85,26 @@ class Calibration:
             names.update(dict.fromkeys(observed))
         return [self.statistics[name] for name in names]
 
+    def require_variety(self, inputs: Sequence[str]) -> None:
+        """Refuses samples that say nothing of the model's ranges.
+
+        Args:
+            inputs: Names of all inputs of the model.
+
+        Raises:
+            InputError: If each input is one and the same number in all samples.
+        """
+        kept = {name: self.statistics[name].minmax for name in inputs if name in self.statistics}
+        if not kept or len(kept) < len(inputs):
+            return
+        if all(item.low == item.high for item in kept.values()):
+            numbers = ", ".join(f"input {name!r} is {item.low:g}" for name, item in kept.items())
+            raise InputError(
+                f"The calibration samples never change: {numbers} in every element of all "
+                f"{self.samples} samples, so no range can be taken from them. Give real inputs, "
+                "preprocessed as the model expects"
+            )
+
     def notes(self) -> tuple[Note, ...]:
         """Tells which values never changed."""
         notes = []

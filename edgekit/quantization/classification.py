@@ -108,8 +108,11 @@ def is_on_floats(unit: Unit) -> bool:
 def _bits_of(
     unit: Unit, choice: LayerChoice, found: Classification, constraints: QuantConstraints
 ) -> int:
-    """Bits of a unit: chosen, or for one that passes values on, those of its inputs."""
+    """Bits of a unit: forced, chosen, or for one that passes values on, those of its inputs."""
     assert choice.activations is not None
+    forced = constraints.forced_bits.get(unit.node.op_type)
+    if forced is not None:
+        return forced
     passes_on = constraints.movement_ops | constraints.same_scale_ops
     if unit.node.op_type not in passes_on:
         return choice.activations.bits

@@ -19,6 +19,9 @@ from edgekit.quantization.placement import (
 )
 from edgekit.quantization.units import Unit, clamp_range
 
+_BOUNDS = frozenset({"Max", "Min"})
+"""Ops whose constants bound the other operand."""
+
 
 class _UnionFind:
     """Disjoint sets of names."""
@@ -63,6 +66,7 @@ class Grouping:
     _constants: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _numbers: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _passed_on: set[str] = field(default_factory=set)
+    _symmetric: set[str] = field(default_factory=set)
 
     def build(self, graph: ir.Graph) -> None:
         """Finds what is quantized, and unites what has to share parameters.
@@ -73,6 +77,8 @@ class Grouping:
            comes first, so that the fixed outputs of a kernel are known through any reshape.
         3. Units with several operands (Concat, Max, Min) unite all of them, except an operand
            with fixed parameters, which is converted, unless all are fixed alike.
+        4. A group becomes symmetric when an input in it must be; one with fixed parameters
+           and another zero point stays, and the input gets a conversion.
         """
         self._collect(graph)
         sharing = [unit for unit in self.found.bits if self._shares(unit)]
@@ -83,6 +89,9 @@ class Grouping:
             if len(list(unit.operands())) > 1:
                 self._convert_fixed(unit)
                 self._unite_all(unit)
+        for unit, bits in self.found.bits.items():
+            if bits == 8:
+                self._make_symmetric(unit)
 
     def groups(self) -> tuple[ValueGroup, ...]:
         """The groups, in graph order of their first member."""
@@ -108,16 +117,17 @@ class Grouping:
     def constants(self, groups: Sequence[ValueGroup]) -> tuple[ConstantOperand, ...]:
         """Constants that are no weights, in graph order."""
         name_of = {member: group.name for group in groups for member in group.members}
-        placed: dict[tuple[str, str, int], list[Reader]] = defaultdict(list)
+        placed: dict[tuple[str, str, ActivationScheme], list[Reader]] = defaultdict(list)
         for unit, bits in self.found.bits.items():
             shared = name_of[_name(unit.outputs[0])] if self._shares(unit) else ""
+            symmetric = self._symmetric_inputs(unit)
             for index, value in unit.operands():
                 if constant_array(value) is not None:
-                    reader = Reader(unit.name, index)
-                    placed[_name(value), shared, bits].append(reader)
+                    scheme = self._scheme_for(bits, symmetric=index in symmetric)
+                    placed[_name(value), shared, scheme].append(Reader(unit.name, index))
         return tuple(
-            ConstantOperand(value, tuple(readers), self._scheme_for(bits), group)
-            for (value, group, bits), readers in placed.items()
+            ConstantOperand(value, tuple(readers), scheme, group)
+            for (value, group, scheme), readers in placed.items()
         )
 
     def read_as(self, unit: Unit, index: int) -> str:
@@ -202,12 +212,35 @@ class Grouping:
             bits = self.found.bits[unit]
             self._read_as[Reader(unit.name, index)] = self._convert(read[index], name, bits)
 
+    def _symmetric_inputs(self, unit: Unit) -> tuple[int, ...]:
+        if unit.weight is not None:
+            return ()
+        return self.constraints.symmetric_inputs.get(unit.node.op_type, ())
+
+    def _make_symmetric(self, unit: Unit) -> None:
+        """Sees to a zero point of 0 of the inputs that demand it."""
+        for index in self._symmetric_inputs(unit):
+            reader = Reader(unit.name, index)
+            name = self._read_as.get(reader)
+            if name is None:
+                continue
+            fixed = self._fixed_of(name)
+            if fixed is not None and fixed.zero_point == 0:
+                continue
+            if fixed is not None:
+                name = self._convert(name, f"{name}/symmetric", 8)
+                self._read_as[reader] = name
+            self._symmetric.add(name)
+
     def _unite_all(self, unit: Unit) -> None:
         outputs = [_name(value) for value in unit.outputs]
-        self._passed_on.update(outputs)
+        # A bound far away does not widen the range, since it saturates; the result tells of one
+        # that is reached.
+        bounds = unit.node.op_type in _BOUNDS
+        self._passed_on.update(() if bounds else outputs)
         for index, value in unit.operands():
             if constant_array(value) is not None:
-                self._constants[outputs[0]].append(_name(value))
+                self._constants[outputs[0]] += [] if bounds else [_name(value)]
                 continue
             operand = self._read_as[Reader(unit.name, index)]
             fixed = self._fixed_of(operand) or self._fixed_of(outputs[0])
@@ -234,12 +267,14 @@ class Grouping:
             sources=tuple(dict.fromkeys(sources)),
             constants=tuple(item for name in names for item in self._constants.get(name, ())),
             numbers=tuple(item for name in names for item in self._numbers.get(name, ())),
-            scheme=self._scheme_for(self.stored_bits[root]),
+            scheme=self._scheme_for(
+                self.stored_bits[root], symmetric=not self._symmetric.isdisjoint(names)
+            ),
             fixed=self._fixed.get(root),
         )
 
-    def _scheme_for(self, bits: int) -> ActivationScheme:
-        symmetric = bits == 16 or self.scheme.activations_symmetric
+    def _scheme_for(self, bits: int, *, symmetric: bool) -> ActivationScheme:
+        symmetric = symmetric or bits == 16 or self.scheme.activations_symmetric
         return ActivationScheme.model_validate({"bits": bits, "symmetric": symmetric})
 
 

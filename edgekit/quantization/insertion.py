@@ -9,6 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from edgekit.errors import InternalError, UnsupportedError
+from edgekit.graph.quantized import write_float_reasons
 from edgekit.graph.values import Array, add_initializer
 from edgekit.quantization.affine import AffineParameters
 from edgekit.quantization.parameters import (
@@ -68,6 +69,7 @@ def insert_qdq(model: ir.Model, placement: Placement, parameters: QuantParameter
             layer.layer, layer.weight, layer.bias.reader if layer.bias is not None else None
         )
     editor.remove_unused()
+    write_float_reasons(working, dict(placement.float_reasons))
     _check(working)
     return working
 

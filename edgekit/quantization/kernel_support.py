@@ -39,7 +39,9 @@ def float_reason(unit: Unit, bits: int, constraints: QuantConstraints) -> str | 
     if node.op_type in LAYERS:
         return _layer_reason(unit, constraints)
     check = _CHECKS.get(node.op_type)
-    return None if check is None else check(node)
+    reason = None if check is None else check(node)
+    wide = _CHECKS_16.get(node.op_type)
+    return wide(node) if reason is None and bits == 16 and wide is not None else reason
 
 
 def _layer_reason(unit: Unit, constraints: QuantConstraints) -> str | None:
@@ -74,7 +76,7 @@ def _layer_reason(unit: Unit, constraints: QuantConstraints) -> str | None:
 
 def _pad(node: ir.Node) -> str | None:
     mode = string_attribute(node, "mode", "constant")
-    if mode not in ("constant", "reflect"):
+    if mode not in ("constant", "edge", "reflect"):
         return f"Pad in mode {mode!r} has no integer kernel"
     fill = input_at(node, 2)
     number = 0.0 if fill is None else constant_scalar(fill)
@@ -92,10 +94,34 @@ def _clip(node: ir.Node) -> str | None:
     return "the bounds of Clip are not constant" if clamp_range(node) is None else None
 
 
-def _reduce_mean(node: ir.Node) -> str | None:
+def _reduce(node: ir.Node) -> str | None:
     axes = input_at(node, 1)
     if axes is not None and constant_array(axes) is None:
-        return "the axes of ReduceMean are not constant"
+        return f"the axes of {node.op_type} are not constant"
+    return None
+
+
+def _pow(node: ir.Node) -> str | None:
+    if constant_scalar(input_at(node, 1)) is None:
+        return "the exponent of Pow is not one constant number"
+    return "it computes on constants only" if constant_array(node.inputs[0]) is not None else None
+
+
+def _div(node: ir.Node) -> str | None:
+    divisor = constant_array(input_at(node, 1))
+    if divisor is not None and not divisor.all():
+        return "it divides by a constant 0"
+    return _arithmetic(node)
+
+
+def _layer_norm(node: ir.Node) -> str | None:
+    rank = len(node.inputs[0].shape or ()) if node.inputs[0] is not None else 0
+    if int_attribute(node, "axis", -1) not in (-1, rank - 1):
+        return "LayerNormalization over more than the last axis has no integer kernel"
+    if any(constant_array(value) is None for value in node.inputs[1:] if value is not None):
+        return "the scale or bias of LayerNormalization is not constant"
+    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        return "a LayerNormalization that gives Mean or InvStdDev has no integer kernel"
     return None
 
 
@@ -110,9 +136,11 @@ def _prelu(node: ir.Node) -> str | None:
     return None if constant else "the slope of PRelu is not constant"
 
 
-def _elu(node: ir.Node) -> str | None:
-    alpha = float_attribute(node, "alpha", 1.0)
-    return None if alpha == 1.0 else f"Elu with alpha {alpha:g} has no integer kernel"
+def _wide_prelu(node: ir.Node) -> str | None:
+    slope = constant_array(input_at(node, 1))
+    if slope is not None and (slope.astype(np.float32) > 1).any():
+        return "PRelu with a slope above 1 has no kernel on 16-bit activations"
+    return None
 
 
 def _arithmetic(node: ir.Node) -> str | None:
@@ -123,12 +151,20 @@ def _arithmetic(node: ir.Node) -> str | None:
 _CHECKS: dict[str, Callable[[ir.Node], str | None]] = {
     "Add": _arithmetic,
     "Clip": _clip,
-    "Elu": _elu,
+    "Div": _div,
+    "LayerNormalization": _layer_norm,
+    "Max": _arithmetic,
     "MaxPool": _pool,
+    "Min": _arithmetic,
     "Mul": _arithmetic,
     "PRelu": _prelu,
     "Pad": _pad,
-    "ReduceMean": _reduce_mean,
+    "Pow": _pow,
+    "ReduceMax": _reduce,
+    "ReduceMean": _reduce,
+    "ReduceMin": _reduce,
+    "ReduceSum": _reduce,
     "Resize": _resize,
     "Sub": _arithmetic,
 }
+_CHECKS_16 = {"PRelu": _wide_prelu}

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgekit.core.quant import QuantConstraints, WeightScheme
 from edgekit.core.stage import Note
-from edgekit.graph.values import constant_array, int_attribute
+from edgekit.graph.values import Array, constant_array, int_attribute
 from edgekit.quantization.placement import BiasPlacement, LayerPlacement, Reader
 from edgekit.quantization.units import Unit
+
+_SMALLEST_SCALE, _LARGEST_SCALE = 2.0**-13, 65280.0
+"""Of the largest weight; float16 has no normal numbers below 2**-14, which the scales of other
+blocks must not reach."""
 
 
 def place_layer(
@@ -30,15 +36,16 @@ def place_layer(
         return None, None
     note = None
     if scheme.granularity == "blockwise":
-        refusal = _blockwise_refusal(unit, weights.shape, axis, scheme, constraints)
+        refusal = _blockwise_refusal(unit, weights, axis, scheme, constraints)
         if refusal:
-            scheme = WeightScheme(bits=8, granularity="per-channel")
+            scheme = scheme.model_copy(update={"bits": 8, "granularity": "per-channel"})
             note = Note(where=unit.name, text=f"8-bit weights per channel: {refusal}")
     bias = None
     if unit.bias is not None:
         reader = unit.bias_add or unit.node
         index = reader.inputs.index(unit.bias)
         bias = BiasPlacement(unit.bias.name or "", Reader(reader.name or "", index))
+    blockwise = scheme.granularity == "blockwise"
     repeats = int_attribute(unit.node, "group", 1) if unit.node.op_type == "ConvTranspose" else 1
     placed = LayerPlacement(
         layer=unit.name,
@@ -49,19 +56,26 @@ def place_layer(
         bias=bias,
         input_group=input_group,
         repeats=repeats,
+        scale_format=constraints.blockwise_scale_format if blockwise else None,
     )
     return placed, note
 
 
 def _blockwise_refusal(
     unit: Unit,
-    shape: tuple[int, ...],
+    weights: Array,
     axis: int,
     scheme: WeightScheme,
     constraints: QuantConstraints,
 ) -> str:
     if unit.node.op_type not in constraints.blockwise_ops:
         return f"{unit.node.op_type} has no kernel for blockwise weights"
-    if shape[1 - axis] % scheme.block_size:
-        return f"{shape[1 - axis]} inputs are no multiple of the block of {scheme.block_size}"
+    inputs = weights.shape[1 - axis]
+    if inputs % scheme.block_size:
+        return f"{inputs} inputs are no multiple of the block of {scheme.block_size}"
+    largest = float(np.abs(weights.astype(np.float32)).max())
+    scale = largest / ((1 << (scheme.bits - 1)) - 1)
+    short = constraints.blockwise_scale_format != "float32"
+    if short and largest and not _SMALLEST_SCALE <= scale <= _LARGEST_SCALE:
+        return f"weights of up to {largest:.3g} need scales beyond float16"
     return ""

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgekit.core.model_base import FrozenModel
-from edgekit.core.quant import LayerOverride, QuantScheme, ScaleFormat, custom_scheme
+from edgekit.core.quant import Fit, LayerOverride, QuantScheme, ScaleFormat, custom_scheme
 
 
 class QuantizeOptions(FrozenModel):
@@ -49,7 +49,13 @@ class QuantizeOptions(FrozenModel):
     scale_format: ScaleFormat = Field(
         "float32",
         description="Number format that represents every scale exactly; float16 for Core ML "
-        "programs that compute in float16.",
+        "programs that compute in float16. Scales of blocks are bfloat16 always.",
+    )
+
+    weight_fit: Fit | None = Field(
+        None,
+        description="How scales of weights are chosen: to reach the largest weight (largest), or "
+        "for the least squared error (mse); by default mse for int4-weights and largest else.",
     )
 
     def quant_scheme(self, name: str) -> QuantScheme:
@@ -63,4 +69,5 @@ class QuantizeOptions(FrozenModel):
             keep_float=self.keep_float,
             overrides=self.overrides,
             scale_format=self.scale_format,
+            weight_fit=self.weight_fit,
         )

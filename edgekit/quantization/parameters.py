@@ -14,7 +14,6 @@ from edgekit.core.quant import ScaleFormat
 from edgekit.errors import InternalError
 from edgekit.graph.values import Array, constant_array
 from edgekit.quantization.affine import (
-    SCALE_FLOOR,
     AffineParameters,
     IntArray,
     affine_parameters,
@@ -28,6 +27,7 @@ from edgekit.quantization.placement import (
     Reader,
     ValueGroup,
 )
+from edgekit.quantization.weight_scales import weight_scales
 
 type Scales = npt.NDArray[np.float32]
 
@@ -194,36 +194,17 @@ def layer_parameters(
     weight = known
     if weight is None:
         weights = constant_of(model, layer.weight).astype(np.float32)
-        scale, axis, block = weight_scale(weights, layer)
+        scale_format = layer.scale_format or scale_format
+        scale, axis, block = weight_scales(weights, layer, scale_format)
         if bias is not None:
             needed = np.abs(bias) / (input_scale * _BIAS_LIMIT)
             needed = needed.reshape(layer.repeats, -1).max(axis=0)
-            scale = np.maximum(scale, needed.max() if scale.ndim == 0 else needed)
-        stored = rounded_scales(scale, scale_format)
-        weight = round_weights(weights, stored, layer.scheme.bits, axis, block)
+            wider = np.maximum(scale, needed.max() if scale.ndim == 0 else needed)
+            scale = rounded_scales(wider, scale_format)
+        weight = round_weights(weights, scale, layer.scheme.bits, axis, block)
     if bias is None:
         return LayerParameters(weight)
     return LayerParameters(weight, bias_parameters(bias, input_scale, weight, layer.repeats))
-
-
-def weight_scale(
-    weights: npt.NDArray[np.float32], layer: LayerPlacement
-) -> tuple[npt.NDArray[np.float64], int, int]:
-    """Scales that just represent the largest weight, with the axis and the block they are for."""
-    highest = (1 << (layer.scheme.bits - 1)) - 1
-    size = np.abs(weights.astype(np.float64)) / highest
-    if layer.scheme.granularity == "per-tensor":
-        return np.maximum(size.max(), SCALE_FLOOR), layer.axis, 0
-    if layer.scheme.granularity == "per-channel":
-        others = tuple(axis for axis in range(weights.ndim) if axis != layer.axis)
-        return np.maximum(size.max(axis=others), SCALE_FLOOR), layer.axis, 0
-    axis, block = 1 - layer.axis, layer.scheme.block_size
-    blocks = (
-        size.reshape(weights.shape[0], -1, block)
-        if axis == 1
-        else size.reshape(-1, block, weights.shape[1])
-    )
-    return np.maximum(blocks.max(axis=2 if axis == 1 else 1), SCALE_FLOOR), axis, block
 
 
 def round_weights(

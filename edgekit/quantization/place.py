@@ -13,6 +13,7 @@ from edgekit.quantization.grouping import Grouping
 from edgekit.quantization.layers import place_layer
 from edgekit.quantization.placement import LayerPlacement, Placement
 from edgekit.quantization.units import Unit, find_units
+from edgekit.quantization.weight_reasons import weight_reason
 
 QUANTIZED_OPS = frozenset(
     {
@@ -111,7 +112,9 @@ def _place_weights(
     notes: list[Note] = []
     reasons: list[tuple[str, str]] = []
     for unit in units:
-        if unit.weight is None:
+        reason = weight_reason(unit)
+        if unit.weight is None or reason:
+            reasons += [(unit.name, reason)] if reason else []
             continue
         choice = scheme.choice_for(unit.name, *(node.name or "" for node in unit.nodes[1:]))
         reason = choice.keep_float

@@ -94,6 +94,7 @@ class LayerPlacement:
         input_group: Group of the layer's input; empty when activations stay float, and then
             the bias stays float, too.
         repeats: How often the channel scales repeat along the bias (groups of ConvTranspose).
+        scale_format: Format of the scales of its weights; None for that of the placement.
     """
 
     layer: str
@@ -104,6 +105,7 @@ class LayerPlacement:
     bias: BiasPlacement | None = None
     input_group: str = ""
     repeats: int = 1
+    scale_format: ScaleFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,7 @@ class _Ptq:
                 ),
                 self.progress,
             )
+            calibration.require_variety([str(value.name) for value in model.graph.inputs])
             notes += () if suffix else calibration.notes()
             candidates += [
                 Candidate(method + suffix, model, calibration, method, self.options.percentile)

@@ -14,7 +14,8 @@ from edgekit.graph.values import constant_array, constant_scalar, input_at, is_o
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Ops that have weights when their second input is constant."""
 _DATA_INPUTS = {
-    "Clip": 1, "Expand": 1, "Gather": 1, "Pad": 1, "ReduceMean": 1, "Reshape": 1, "Resize": 1,
+    "Clip": 1, "Expand": 1, "Gather": 1, "LayerNormalization": 1, "Pad": 1, "Pow": 1,
+    "ReduceMax": 1, "ReduceMean": 1, "ReduceMin": 1, "ReduceSum": 1, "Reshape": 1, "Resize": 1,
     "Slice": 1, "Split": 1, "Squeeze": 1, "Unsqueeze": 1,
 }  # fmt: skip
 """Number of leading inputs that are tensors of the computation; all inputs where not listed."""

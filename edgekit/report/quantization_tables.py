@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekit.core.exactness import ExactnessReport
+from edgekit.core.exactness import ExactnessReport, steps_in_words
 from edgekit.core.metrics import Unavailable
 from edgekit.core.run_summary import QuantizationSummary, RunSummary
 from edgekit.report.figures import format_points, format_share
@@ -42,7 +42,9 @@ def exactness_tables(summary: RunSummary) -> tuple[Table, ...]:
     columns = (Column("Artifact"), *(Column(name, figures=True) for name in names))
     caption = (
         "Weights, biases, scales and zero points against those of the QDQ graph; each operator on "
-        "the graph's own integers, in steps (LSB) of its output."
+        "the graph's own integers, in steps (LSB) of its output. Where weights alone are "
+        "integers, each layer on the graph's own activations, as a share of what rounding "
+        "explains at most."
     )
     return (Table(columns, tuple(rows), caption=caption), *_forced_tables(summary))
 
@@ -54,11 +56,25 @@ def _exactness_cells(report: ExactnessReport) -> tuple[Cell, ...]:
     return (
         Cell(str(report.compared_tensors)),
         Cell(str(report.differing_tensors), tone="warn" if report.differing_tensors else "good"),
-        Cell("not measured" if report.max_lsb is None else f"{report.max_lsb} LSB"),
-        Cell(str(len(report.float_ops)), tone="warn" if report.float_ops else "good"),
+        Cell(_largest_difference(report)),
+        _float_cell(report),
         Cell(str(len(report.custom_ops)), tone="warn" if report.custom_ops else "good"),
         Cell(agreement),
     )
+
+
+def _largest_difference(report: ExactnessReport) -> str:
+    if report.max_rounded is not None:
+        return f"{format_share(report.max_rounded)} of rounding"
+    return "not measured" if report.max_lsb is None else f"{report.max_lsb} LSB"
+
+
+def _float_cell(report: ExactnessReport) -> Cell:
+    """Float operators, which are as they should be where weights alone are integers."""
+    count = str(len(report.float_ops))
+    if report.weights_only:
+        return Cell("all", detail="weights alone are integers")
+    return Cell(count, tone="warn" if report.float_ops else "good")
 
 
 def _forced_tables(summary: RunSummary) -> list[Table]:
@@ -80,7 +96,7 @@ def _forced_tables(summary: RunSummary) -> list[Table]:
             texts(
                 item.tensor,
                 " + ".join(item.operators),
-                f"{item.lsb} LSB",
+                steps_in_words(item.lsb, item.bits),
                 format_share(item.share),
             )
             for item in shown

@@ -15,6 +15,6 @@ INFO = TargetInfo(
     extra="",
     artifact_kind=ArtifactKind.ORT_ONNX,
     suffix=".onnx",
-    precisions=("float32", "float16", "int8"),
+    precisions=("float32", "float16", "int8", "int8-weights", "int4-weights"),
     tools=("onnxruntime",),
 )

@@ -13,6 +13,7 @@ from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.target import (
+    WEIGHTS_ONLY,
     BenchConfig,
     Capabilities,
     Inspection,
@@ -79,12 +80,18 @@ class OnnxRuntimeTarget:
         )
         from edgekit.graph.quantized import require_qdq
         from edgekit.targets.onnxruntime.half_weights import halve_weights
+        from edgekit.targets.onnxruntime.restored_weights import restore_weights
         from edgekit.targets.onnxruntime.uint8_activations import shift_activations
 
         if config.engine not in INFO.engines:
             raise ConfigError(
                 f"Target {INFO.name!r} has no engine {config.engine!r}; it has "
                 f"{', '.join(INFO.engines)}."
+            )
+        if config.weight_compute not in {None, *INFO.weight_computes}:
+            raise ConfigError(
+                f"Target {INFO.name!r} does not compute {config.weight_compute} with integer "
+                f"weights; it has {', '.join(INFO.weight_computes)}."
             )
         model = load_onnx(source.path)
         require_qdq(model, config.precision)
@@ -103,6 +110,9 @@ class OnnxRuntimeTarget:
             save_onnx(model, path)
         elif config.precision == "int8":
             notes = shift_activations(model)
+            save_onnx(model, path)
+        elif config.precision in WEIGHTS_ONLY:
+            notes = restore_weights(model)
             save_onnx(model, path)
         else:
             _copy(source.path, path)
@@ -152,10 +162,23 @@ class OnnxRuntimeTarget:
     def verify(
         self, artifact: Path, source: Path, samples: Sequence[Mapping[str, Array]]
     ) -> ExactnessReport | Unavailable:
-        """Not needed: the artifact is the QDQ graph, its zero points moved by 128."""
-        return Unavailable(
-            reason="target onnxruntime runs the QDQ graph itself; LowerStage compares the outputs."
+        """Compares integers, scales and zero points, and with integer activations every operator.
+
+        Raises:
+            InputError: If a file is missing or damaged.
+            UnsupportedError: If ONNX Runtime cannot run the artifact.
+        """
+        from edgekit.graph.io import load_onnx
+        from edgekit.targets.onnxruntime.exactness import compare_integers
+        from edgekit.targets.onnxruntime.weight_comparison import (
+            compare_weights,
+            has_integer_weights_alone,
         )
+
+        graph = load_onnx(source)
+        if has_integer_weights_alone(graph):
+            return compare_weights(load_onnx(artifact), graph)
+        return compare_integers(artifact, source, samples)
 
     def quant_constraints(self) -> Unavailable:
         """What the target demands of quantized graphs: nothing, it runs any QDQ graph."""

@@ -14,7 +14,11 @@ INFO = TargetInfo(
     extra="tflite",
     artifact_kind=ArtifactKind.TFLITE,
     suffix=".tflite",
-    precisions=("float32", "float16", "int8"),
+    precisions=("float32", "float16", "int8", "int16x8", "int8-weights", "int4-weights"),
+    io_types=("float32", "int8", "uint8"),
+    integer_only=True,
     engines=("edgekit", "onnx2tf"),
+    weight_computes=("dynamic", "exact"),
+    version=4,
     tools=("ai-edge-litert", "onnx2tf"),
 )

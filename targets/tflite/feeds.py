@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgekit.core.signature import ModelSignature, TensorSpec
+from edgekit.core.signature import ModelSignature, StoredIntegers, TensorSpec
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def to_stored(spec: TensorSpec, array: Array, dtype: np.dtype[np.generic]) -> Ar
     """
     if spec.stored_axes is not None:
         array = array.transpose(spec.stored_axes)
+    if spec.stored_integers is not None:
+        return np.ascontiguousarray(_quantized(spec.stored_integers, array))
     if array.dtype != dtype:
         bounds = np.iinfo(dtype.name)
         if array.size and (array.min() < bounds.min or array.max() > bounds.max):
@@ -77,4 +79,14 @@ def from_stored(spec: TensorSpec, array: Array) -> Array:
     """The array in the canonical axis order and element type, contiguous."""
     if spec.stored_axes is not None:
         array = array.transpose(np.argsort(spec.stored_axes))
+    if spec.stored_integers is not None:
+        form = spec.stored_integers
+        array = (array.astype(np.float32) - form.zero_point) * np.float32(form.scale)
     return np.ascontiguousarray(array).astype(spec.dtype, copy=False)
+
+
+def _quantized(form: StoredIntegers, array: Array) -> Array:
+    """As ONNX's QuantizeLinear does it: to nearest, halves to even, saturating."""
+    bounds = np.iinfo(form.dtype)
+    integers = np.rint(array / np.float32(form.scale)) + form.zero_point
+    return np.clip(integers, bounds.min, bounds.max).astype(form.dtype)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from edgekit.core.hashing import canonical_json
 from edgekit.core.metadata import METADATA_KEY, ModelMetadata
@@ -43,6 +43,8 @@ class EmbeddedMetadata(FrozenModel):
         provenance: For example digest of the source graph and version of edgekit.
         tensors: Which value of the canonical graph each activation tensor holds; empty where
             another engine made the file.
+        float_reasons: Why an operator of a quantized file computes in float, by the tensor that
+            it writes.
     """
 
     format_version: Literal[1] = 1
@@ -50,6 +52,7 @@ class EmbeddedMetadata(FrozenModel):
     signature: ModelSignature
     provenance: dict[str, str]
     tensors: tuple[TensorOrigin, ...] = ()
+    float_reasons: dict[str, str] = Field(default_factory=dict)
 
 
 def embed_metadata(
@@ -58,6 +61,7 @@ def embed_metadata(
     signature: ModelSignature,
     provenance: Mapping[str, str],
     tensors: Sequence[TensorOrigin] = (),
+    float_reasons: Mapping[str, str] | None = None,
 ) -> bytes:
     """Puts both metadata entries and the label file into a .tflite file.
 
@@ -70,6 +74,7 @@ def embed_metadata(
         signature: Canonical, with ``stored_axes``; tensors in the order of the file.
         provenance: Facts on the origin, by name.
         tensors: Which value each activation tensor holds, where that is known.
+        float_reasons: Why an operator computes in float, by the tensor that it writes.
 
     Raises:
         InputError: If ``model_bytes`` is damaged or no .tflite file.
@@ -83,7 +88,11 @@ def embed_metadata(
         raise InternalError(f"The signature does not describe the .tflite file: {reason}.")
     description = describe(metadata, signature)
     own = EmbeddedMetadata(
-        metadata=metadata, signature=signature, provenance=dict(provenance), tensors=tuple(tensors)
+        metadata=metadata,
+        signature=signature,
+        provenance=dict(provenance),
+        tensors=tuple(tensors),
+        float_reasons=dict(float_reasons or {}),
     )
     packed = with_metadata_entries(
         model_bytes,

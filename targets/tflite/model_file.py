@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +17,8 @@ from edgekit.targets.tflite.flatbuffer_reader import FlatBuffer, FlatTable
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
+_BLOCKWISE_DETAILS = 2
+_HALF_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,8 @@ class FileTensor:
         dtype: Element type by the name in `TYPE_NAMES`.
         buffer: Index of its content; buffer 0 is empty by convention.
         constant: Whether the file holds its content.
-        quantized: Whether it has at least one scale.
+        quantized: Whether it has at least one scale, or scales of blocks.
+        block_scales: Tensor that holds the scales of its blocks; -1 unless it has blocks.
         variable: Whether it keeps its content from one run to the next.
     """
 
@@ -43,6 +47,7 @@ class FileTensor:
     constant: bool
     quantized: bool
     variable: bool
+    block_scales: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +233,8 @@ def _graph(
     name: str,
 ) -> FileGraph:
     tensors = tuple(_tensor(item, contents, name) for item in table.tables(0))
+    for item, tensor in zip(table.tables(0), tensors, strict=True):
+        _check_blocks(item, tensor, tensors, contents, name)
     graph_name = table.string(4)
 
     def checked(indices: tuple[int, ...], what: str, lowest: int) -> tuple[int, ...]:
@@ -282,6 +289,7 @@ def _tensor(table: FlatTable, contents: Sequence[memoryview], name: str) -> File
     quantization = table.table(4)
     if quantization is not None:
         quantization.integers(3, "q")
+    blocks = _blocks(quantization)
     return FileTensor(
         name=tensor_name,
         shape=tuple(1 if axis in dynamic else size for axis, size in enumerate(shape)),
@@ -290,9 +298,44 @@ def _tensor(table: FlatTable, contents: Sequence[memoryview], name: str) -> File
         dtype=_indexed(TYPE_NAMES, table.scalar(1, "b"), f"the type of {what}", name),
         buffer=buffer,
         constant=len(_indexed(contents, buffer, what, name)) > 0,
-        quantized=quantization is not None and len(quantization.floats(2)) > 0,
+        quantized=blocks is not None
+        or (quantization is not None and len(quantization.floats(2)) > 0),
         variable=bool(table.scalar(5, "?")),
+        block_scales=-1 if blocks is None else blocks.scalar(0, "i"),
     )
+
+
+def _blocks(quantization: FlatTable | None) -> FlatTable | None:
+    """What a file says of blocks; None where a tensor has none."""
+    if quantization is None or quantization.scalar(4, "B") != _BLOCKWISE_DETAILS:
+        return None
+    return quantization.table(5)
+
+
+def _check_blocks(
+    table: FlatTable,
+    tensor: FileTensor,
+    tensors: Sequence[FileTensor],
+    contents: Sequence[memoryview],
+    name: str,
+) -> None:
+    """Checks the scales that a tensor in blocks refers to; kernels read them unchecked."""
+    details = _blocks(table.table(4))
+    if details is None:
+        return
+    what = f"the block scales of tensor {tensor.name!r}"
+    block = details.scalar(2, "i")
+    if block <= 0:
+        raise InputError(f"{name} is damaged: {what} have a block size of {block}.")
+    scales = _indexed(tensors, details.scalar(0, "i"), what, name)
+    needed = prod(tensor.shape) // block * _HALF_BYTES
+    if len(contents[scales.buffer]) < needed:
+        raise InputError(
+            f"{name} is damaged: {what} lie in {scales.name!r}, which has "
+            f"{len(contents[scales.buffer])} of {needed} bytes. It was altered; get it again."
+        )
+    if (points := details.scalar(1, "i")) != -1:
+        _indexed(tensors, points, what, name)
 
 
 def _signature(table: FlatTable, graphs: Sequence[FileGraph], name: str) -> FileSignature:

@@ -18,6 +18,7 @@ CONVOLUTIONS = frozenset(
     {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D", "CONV_3D_TRANSPOSE"}
 )
 FLOAT_TYPES = frozenset({"float16", "float32", "float64", "bfloat16", "complex64", "complex128"})
+_LINE_RANK, _IMAGE_RANK = 3, 4
 _INTEGER_TYPES = frozenset(
     {
         "int2", "int4", "int8", "int16", "int32", "int64",
@@ -70,8 +71,9 @@ class Transposes:
     Attributes:
         total: All of them.
         between_convolutions: Those with a convolution before and another after them.
-        of_layout: Those of ``between_convolutions`` that permute a tensor of rank 4 or less.
-            A channel shuffle is of rank 5 and stays out.
+        of_layout: Those of ``between_convolutions`` that move the channels of an image from
+            the last place to the second or back. A channel shuffle and the heads of attention
+            stay out.
     """
 
     total: int
@@ -149,12 +151,16 @@ def _operand(graph: FileGraph, op: FileOperator, place: int) -> FileTensor:
 def count_parameters(file: ModelFile) -> int:
     """Constant numbers that are weights or biases, each stored buffer once.
 
-    Integer constants without a scale are shapes, axes or paddings and do not count.
+    Integer constants without a scale are shapes, axes or paddings and do not count, nor do the
+    scales of blocks.
     """
     seen: set[int] = set()
     total = 0
     for graph in file.subgraphs:
-        for tensor in graph.tensors:
+        scales = {tensor.block_scales for tensor in graph.tensors}
+        for index, tensor in enumerate(graph.tensors):
+            if index in scales:
+                continue
             weight = tensor.dtype in FLOAT_TYPES or tensor.quantized
             if tensor.constant and weight and tensor.buffer not in seen:
                 seen.add(tensor.buffer)
@@ -200,9 +206,22 @@ def count_transposes(file: ModelFile) -> Transposes:
         total += 1
         if follows and precedes:
             between += 1
-            rank = len(graph.tensors[op.outputs[0]].shape) if op.outputs else 0
-            of_layout += rank <= 4
+            of_layout += _moves_channels(graph, op)
     return Transposes(total, between, of_layout)
+
+
+def _moves_channels(graph: FileGraph, op: FileOperator) -> bool:
+    """Whether the shapes of a TRANSPOSE tell that it goes from NHWC to NCHW or back."""
+    if not op.inputs or not op.outputs:
+        return False
+    before, after = (graph.tensors[index].shape for index in (op.inputs[0], op.outputs[0]))
+    if len(before) == _LINE_RANK:
+        return after == (before[0], before[2], before[1])
+    if len(before) != _IMAGE_RANK:
+        return False
+    batch, first, second, third = before
+    rotated = after in {(batch, third, first, second), (batch, second, third, first)}
+    return rotated and after != (batch, second, first, third)
 
 
 def _advance(

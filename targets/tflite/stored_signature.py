@@ -75,7 +75,10 @@ def _spec_misfit(spec: TensorSpec, found: TensorSpec) -> str:
     axes = range(rank) if spec.stored_axes is None else spec.stored_axes
     if sorted(axes) != list(range(rank)):
         return f"{spec.name!r} has {rank} axes, but the stored order {list(axes)}"
-    if found.dtype not in (spec.dtype, NARROWED.get(spec.dtype)):
+    accepted = (spec.dtype, NARROWED.get(spec.dtype))
+    if spec.stored_integers is not None:
+        accepted = (spec.stored_integers.dtype, None)
+    if found.dtype not in accepted:
         return f"{spec.name!r} is {spec.dtype}, but the file has {found.dtype}"
     same = len(found.shape) == rank and all(
         isinstance(size, str) or size == actual

@@ -12,7 +12,10 @@ from edgekit import __version__
 from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
+from edgekit.core.quant import QuantConstraints
 from edgekit.core.target import (
+    QUANTIZED,
+    WEIGHTS_ONLY,
     BenchConfig,
     Capabilities,
     Inspection,
@@ -22,6 +25,7 @@ from edgekit.core.target import (
     Session,
     SupportReport,
     TargetInfo,
+    WeightCompute,
 )
 from edgekit.errors import ConfigError, InputError, MissingToolError
 from edgekit.targets.tflite import INFO
@@ -86,7 +90,7 @@ class TFLiteTarget:
         if missing is not None:
             return missing
         from edgekit.graph.io import load_onnx, read_metadata
-        from edgekit.graph.quantized import require_qdq
+        from edgekit.graph.quantized import NO_WEIGHTS, is_quantized, require_qdq
         from edgekit.targets.tflite.metadata import embed_metadata
         from edgekit.targets.tflite.metadata_description import describe
         from edgekit.targets.tflite.verification import verify_structure
@@ -103,7 +107,12 @@ class TFLiteTarget:
             "source_digest": source.digest,
         }
         data = embed_metadata(
-            lowered.data, metadata, lowered.signature, provenance, lowered.tensors
+            lowered.data,
+            metadata,
+            lowered.signature,
+            provenance,
+            lowered.tensors,
+            lowered.float_reasons,
         )
         path = workdir / f"{file_stem(metadata.name)}-{config.precision}{INFO.suffix}"
         write_beside(path, data)
@@ -120,7 +129,9 @@ class TFLiteTarget:
             precision=config.precision,
         )
         described = describe(metadata, lowered.signature).notes
-        return Lowered(artifact, (*lowered.notes, *described, *structure.notes()))
+        unchanged = config.precision in WEIGHTS_ONLY and not is_quantized(model)
+        notes = [NO_WEIGHTS] if unchanged else []
+        return Lowered(artifact, (*notes, *lowered.notes, *described, *structure.notes()))
 
     def load(self, artifact: Path, config: RuntimeConfig) -> Session | Unavailable:
         """Loads a .tflite file into LiteRT, with XNNPACK where it can run the operators.
@@ -202,11 +213,9 @@ class TFLiteTarget:
 
         return compare_with_graph(artifact, source, samples)
 
-    def quant_constraints(self) -> Unavailable:
-        """What the target demands of quantized graphs: the defaults of placement."""
-        return Unavailable(
-            reason="The rules of placement are those of TFLite's integer kernels by default."
-        )
+    def quant_constraints(self) -> QuantConstraints:
+        """What TFLite's integer kernels demand: the defaults of placement."""
+        return QuantConstraints()
 
     def integrate(self, artifact: Artifact, destination: Path) -> Unavailable:
         """Writes an application skeleton: not yet offered."""
@@ -249,14 +258,23 @@ def _check_config(config: LowerConfig) -> None:
             f"Target {INFO.name!r} has no engine {config.engine!r}; "
             f"it has {', '.join(INFO.engines)}."
         )
+    if config.io != "float32" and config.precision != "int8":
+        raise ConfigError(
+            f"{config.io} inputs and outputs belong to precision int8, whose activations are "
+            f"8-bit integers; an artifact in {config.precision} takes float32."
+        )
+
+
+def _weight_compute(config: LowerConfig) -> WeightCompute:
+    return config.weight_compute or INFO.weight_computes[0]
 
 
 def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     if config.engine == "onnx2tf":
-        if config.precision == "int8":
+        if config.precision in QUANTIZED:
             raise ConfigError(
                 "Engine 'onnx2tf' loses the scales of a QDQ graph (its int8 files compute in "
-                "float); lower int8 with --engine edgekit."
+                f"float); lower {config.precision} with --engine edgekit."
             )
         from edgekit.targets.tflite.engines.onnx2tf import lower_with_onnx2tf
 
@@ -264,4 +282,12 @@ def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     from edgekit.targets.tflite.lowering import LoweringOptions, lower_graph
 
     half = config.precision == "float16"
-    return lower_graph(model, LoweringOptions(weights_dtype="float16" if half else "float32"))
+    # A layer that computes in float between integer activations is not to round them again.
+    weights_only = config.precision in WEIGHTS_ONLY
+    options = LoweringOptions(
+        weights_dtype="float16" if half else "float32",
+        weight_compute=_weight_compute(config) if weights_only else "exact",
+        io=config.io,
+        integer_only=config.integer_only,
+    )
+    return lower_graph(model, options)

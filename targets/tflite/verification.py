@@ -26,8 +26,8 @@ class StructureReport(FrozenModel):
         operators: Number of operators of the main graph.
         transposes: TRANSPOSE operators.
         transposes_between_convolutions: Those between two convolutions.
-        layout_transposes_between_convolutions: Those of them of rank 4 or less; a channel
-            shuffle is not among them.
+        layout_transposes_between_convolutions: Those of them that move channels from the
+            last place to the second or back; a channel shuffle is not among them.
         delegate_partitions: Parts of the graph that XNNPACK runs; None when LiteRT is not
             installed.
         delegated_operators: Operators inside them; None as above.
@@ -57,7 +57,7 @@ class StructureReport(FrozenModel):
         if shuffles:
             notes.append(
                 f"{shuffles} TRANSPOSE operators between convolutions are part of the model "
-                "(rank 5 and more, as in a channel shuffle)."
+                "(as in a channel shuffle or attention)."
             )
         if self.batch_problem:
             notes.append(f"The batch is dynamic, but batch 2 fails: {self.batch_problem}")

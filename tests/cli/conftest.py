@@ -63,6 +63,8 @@ def call() -> Call:
     """Calls the command line in this process."""
 
     def invoke(*line: str | Path) -> Result:
-        return CliRunner().invoke(app, [str(word) for word in line])
+        # Test runners that work in parallel set COLUMNS, and narrow tables fold their words.
+        runner = CliRunner(env={"COLUMNS": "160"})
+        return runner.invoke(app, [str(word) for word in line])
 
     return invoke

@@ -226,3 +226,33 @@ def test_schemas_are_json_schemas(call: Call) -> None:
     report = parsed(call("schema", "--report"))
     assert "schema_version" in str(report["properties"])
     assert report["$schema"] == project["$schema"]
+
+
+def test_weights_alone_need_no_data_and_are_verified(
+    call: Call, models: Path, tmp_path: Path
+) -> None:
+    forms = ("--precision", "int8-weights", "--precision", "int4-weights")
+    targets = ("--target", "tflite", "--target", "onnxruntime")
+    done = call("convert", models / "good.onnx", *targets, *forms, "--no-bench", "-o", tmp_path)
+    assert done.exit_code == 0, done.output
+    for form in ("int8-weights", "int4-weights"):
+        graph = tmp_path / f"good{'' if form == 'int8-weights' else f'.{form}'}.qdq.onnx"
+        for suffix in (".tflite", ".onnx"):
+            verified = call("verify", tmp_path / f"good.{form}{suffix}", "--against", graph)
+            assert verified.exit_code == 0, verified.output
+            assert "weights alone are integers" in verified.stdout
+            assert "LSB" not in verified.stdout
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert "Dynamic range: 1 layer with integer weights" in report
+    assert "8-bit weights per channel: Conv has no kernel for blockwise weights" in report
+
+
+def test_weights_can_be_restored_instead(call: Call, models: Path, tmp_path: Path) -> None:
+    done = call(
+        "convert", models / "good.onnx", "--precision", "int8-weights", "--no-bench", "-o",
+        tmp_path, "--weight-compute", "exact",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert "Integer weights restored to float32: 1 layer." in report
+    assert "(limit 1.0e-04)" in report

@@ -152,3 +152,45 @@ def test_resnet20_predicts_every_cifar10_image_alike(tmp_path: Path) -> None:
         ):
             correct[name] += int((best == batch.labels).sum())
     assert set(correct.values()) == {4408}  # 91.83 %; the authors state 91.73 % on all 10,000
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_dtln_matches_without_transposes(number: int, tmp_path: Path) -> None:
+    """A published noise suppressor: LSTMs as such and unrolled, convolutions over one axis."""
+    original = shared_file(f"models/dtln/model_{number}.onnx")
+    imported = import_model(ImportRequest(source=str(original)))
+    path = tmp_path / "canonical.onnx"
+    save_onnx(imported.model, path)
+    session, inspection = lower(path, signature_of(imported.model), tmp_path)
+    reference = ReferenceSession(original)
+    random = np.random.default_rng(number)
+    feeds = {
+        spec.name: random.uniform(-1, 1, spec.concrete_shape()).astype(np.float32)
+        for spec in reference.signature.inputs
+    }
+    assert largest_difference(reference.run(feeds), session.run(feeds)) <= 1e-5
+    counts = operators(inspection)
+    assert counts.get("TRANSPOSE", 0) == 0
+    assert "CUSTOM" not in counts
+
+
+def test_a_vision_transformer_transposes_only_its_heads(tmp_path: Path) -> None:
+    from edgekit.graph.importers import InputRequest
+
+    model_file = Path(__file__).resolve().parents[2] / "sample_models/tiny_vit/model.py"
+    imported = import_model(
+        ImportRequest(
+            source=f"{model_file}:tiny_vit",
+            inputs=(InputRequest(name="image", shape=(1, 1, 28, 28)),),
+        )
+    )
+    path = tmp_path / "tiny_vit.onnx"
+    save_onnx(imported.model, path)
+    reference = ReferenceSession(path)
+    session, inspection = lower(path, reference.signature, tmp_path)
+    feeds = {"image": np.random.default_rng(5).standard_normal((1, 1, 28, 28), np.float32)}
+    assert largest_difference(reference.run(feeds), session.run(feeds)) <= 1e-5
+    counts = operators(inspection)
+    # Query, key, value and result of each of the four blocks.
+    assert counts["TRANSPOSE"] == 16
+    assert counts["BATCH_MATMUL"] == 8

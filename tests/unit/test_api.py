@@ -11,7 +11,7 @@ import edgekit
 from edgekit.api import ConvertOptions, ConvertResult, conversion_project, project_name
 from edgekit.core.metadata import Preprocessing
 from edgekit.core.metrics import Unavailable
-from edgekit.core.target import TargetInfo
+from edgekit.core.target import Precision, TargetInfo
 from edgekit.errors import ConfigError, InputError, UsageError
 from edgekit.pipeline import registry
 
@@ -183,3 +183,28 @@ def test_benchmark_options_are_those_given() -> None:
     assert project.benchmark.bench_config() == options.bench
     left_out, _ = conversion_project("a.onnx", ["tflite"], ["float32"], Path("out"), QUIET)
     assert not left_out.benchmark.enabled
+
+
+def test_weight_compute_goes_where_it_is_offered() -> None:
+    options = ConvertOptions(weight_compute="dynamic")
+    targets = ["onnxruntime", "tflite"]
+    project, notes = conversion_project("m.onnx", targets, ["int8-weights"], Path("out"), options)
+    computes = {name: section.weight_compute for name, section in project.targets.items()}
+    assert computes == {"onnxruntime": None, "tflite": "dynamic"}
+    assert notes == (
+        "Target onnxruntime does not offer weight_compute dynamic; it computes exact.",
+    )
+    _, notes = conversion_project("m.onnx", ["tflite"], ["float32"], Path("out"), options)
+    assert notes == (
+        "weight_compute dynamic changes nothing: it is for int8-weights, int4-weights.",
+    )
+
+
+def test_integers_alone_where_the_target_promises_it() -> None:
+    options = ConvertOptions(integer_only=True)
+    targets = ["onnxruntime", "tflite"]
+    forms: list[Precision] = ["float32", "int8"]
+    project, notes = conversion_project("m.onnx", targets, forms, Path("out"), options)
+    promised = {name: section.integer_only for name, section in project.targets.items()}
+    assert promised == {"onnxruntime": False, "tflite": True}
+    assert notes == ("Target onnxruntime does not promise to compute on integers alone.",)

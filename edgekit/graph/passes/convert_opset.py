@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from edgekit.errors import UnsupportedError
 from edgekit.graph.passes.graph_pass import GraphPass
+from edgekit.graph.passes.later_norms import split_later_norms
 from edgekit.graph.values import constant_array, float_attribute, input_at, is_op, replace_node
 
 CANONICAL_OPSET = 20
@@ -30,8 +31,9 @@ class ConvertOpset(GraphPass):
     2. Upsample and Resize before opset 11 get the pixel mapping that they had implicitly:
        ONNX's converter leaves them the default of later opsets, which is another one.
     3. Swish of opset 24 becomes ``x * Sigmoid(alpha * x)``.
-    4. The canonical opset is left as it is.
-    5. An opset below 7, or an op that the converter cannot adapt, is an `UnsupportedError`.
+    4. RMSNormalization of opset 23 and GroupNormalization of opset 21 are written in older ops.
+    5. The canonical opset is left as it is.
+    6. An opset below 7, or an op that the converter cannot adapt, is an `UnsupportedError`.
 
     The converter of the onnx package is used, since onnxscript's adapts only opset 18 and
     later and leaves older nodes as they are under a new version number.
@@ -49,6 +51,8 @@ class ConvertOpset(GraphPass):
             )
         if version >= _SWISH:
             _split_swish(model.graph)
+        if version > CANONICAL_OPSET:
+            split_later_norms(model)
         try:
             converted = onnx.version_converter.convert_version(ir.to_proto(model), CANONICAL_OPSET)
         except Exception as error:

@@ -31,8 +31,10 @@ class FoldConstants(GraphPass):
        becomes -1.
     3. A node of the standard domain whose inputs are all constant is evaluated by ONNX
        Runtime; its outputs become initializers of the same names.
-    4. Random ops, QuantizeLinear and DequantizeLinear, nodes with subgraphs, outputs of the
-       model, and nodes that would blow a small constant up beyond 4 MiB stay.
+       Subgraphs count with what they capture, and sequences on the way are followed: exporters
+       write constant indices as a Loop over a sequence.
+    4. Random ops, QuantizeLinear and DequantizeLinear, outputs of the model, and nodes that
+       would blow a small constant up beyond 4 MiB stay.
     """
 
     def rewrite(self, model: ir.Model) -> bool:
@@ -84,16 +86,19 @@ class FoldConstants(GraphPass):
         constant = {value for value in graph.initializers.values() if not value.is_graph_input()}
         foldable: list[ir.Node] = []
         for node in graph:
-            inputs = [value for value in node.inputs if value is not None]
-            if _may_fold(node) and inputs and all(value in constant for value in inputs):
+            inputs = _read_values(node)
+            starts = bool(inputs) or is_op(node, "SequenceEmpty")
+            if _may_fold(node) and starts and all(value in constant for value in inputs):
                 foldable.append(node)
                 constant.update(node.outputs)
-        if not foldable:
+        if all(_makes_sequence(node) for node in foldable):
             return False
         arrays = _evaluate(model, foldable)
         modified = False
         for node in foldable:
-            results = [arrays[output.name or ""] for output in node.outputs if output.name]
+            if _makes_sequence(node) and not any(o.uses() for o in _tensors(node)):
+                continue
+            results = [arrays[output.name or ""] for output in _tensors(node)]
             if _grows(node, results):
                 self.keep(node, "folding would store a constant much larger than its inputs")
             else:
@@ -107,15 +112,48 @@ def _may_fold(node: ir.Node) -> bool:
         return False
     if any(output.is_graph_output() for output in node.outputs):
         return False
-    return all(
-        attribute.type not in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-        for attribute in node.attributes.values()
+    inner = [n for graph in _subgraphs(node) for n in graph.all_nodes()]
+    return not any(n.op_type in _RANDOM for n in inner) and all(
+        output.type is not None for output in node.outputs if output.name
     )
+
+
+def _subgraphs(node: ir.Node) -> list[ir.Graph]:
+    found: list[ir.Graph] = []
+    for attribute in node.attributes.values():
+        if attribute.type is ir.AttributeType.GRAPH:
+            found.append(attribute.as_graph())
+        elif attribute.type is ir.AttributeType.GRAPHS:
+            found += attribute.as_graphs()
+    return found
+
+
+def _read_values(node: ir.Node) -> list[ir.Value]:
+    """Inputs of a node, and what its subgraphs capture of the graph around them."""
+    values = [value for value in node.inputs if value is not None]
+    for graph in _subgraphs(node):
+        inner = [graph, *(sub for n in graph.all_nodes() for sub in _subgraphs(n))]
+        own = {value for sub in inner for value in (*sub.inputs, *sub.initializers.values())}
+        nodes = list(graph.all_nodes())
+        own.update(output for n in nodes for output in n.outputs)
+        read = [value for n in nodes for value in n.inputs]
+        read += [value for sub in inner for value in sub.outputs]
+        values += [value for value in read if value is not None and value not in own]
+    return values
+
+
+def _makes_sequence(node: ir.Node) -> bool:
+    return any(isinstance(output.type, ir.SequenceType) for output in node.outputs)
+
+
+def _tensors(node: ir.Node) -> list[ir.Value]:
+    """Outputs that can be an initializer."""
+    return [o for o in node.outputs if o.name and not isinstance(o.type, ir.SequenceType)]
 
 
 def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[str, Array]:
     """Computes all outputs of ``nodes``, which form a closed constant subgraph."""
-    fed = {value.name: value for node in nodes for value in node.inputs if value is not None}
+    fed = {value.name: value for node in nodes for value in _read_values(node)}
     made = {value.name: value for node in nodes for value in node.outputs if value.name}
     weights = [
         ir.serde.serialize_tensor(value.const_value)
@@ -126,7 +164,7 @@ def _evaluate(model: ir.Model, nodes: list[ir.Node]) -> dict[str, Array]:
         [ir.serde.serialize_node(node) for node in nodes],
         "constants",
         inputs=[],
-        outputs=[ir.serde.serialize_value(value) for value in made.values()],
+        outputs=[ir.serde.serialize_value(value) for node in nodes for value in _tensors(node)],
         initializer=weights,
     )
     proto = onnx.helper.make_model(
@@ -145,9 +183,8 @@ def _grows(node: ir.Node, results: list[Array]) -> bool:
 
 
 def _become_constant(graph: ir.Graph, node: ir.Node, arrays: list[Array]) -> None:
-    """Replaces ``node`` by initializers named like its outputs."""
-    named = [output for output in node.outputs if output.name]
-    for output, array in zip(named, arrays, strict=True):
+    """Replaces ``node`` by initializers named like its outputs; what makes a sequence stays."""
+    for output, array in zip(_tensors(node), arrays, strict=True):
         name = output.name
         output.name = f"{name}_folded"
         tensor = ir.tensor(array, name=name)
@@ -159,4 +196,5 @@ def _become_constant(graph: ir.Graph, node: ir.Node, arrays: list[Array]) -> Non
         )
         graph.register_initializer(value)
         ir.convenience.replace_all_uses_with(output, value)
-    graph.remove(node, safe=True)
+    if not _makes_sequence(node):
+        graph.remove(node, safe=True)

@@ -19,4 +19,16 @@ class RemoveDead(GraphPass):
     def rewrite(self, model: ir.Model) -> bool:
         """See the class docstring."""
         modified = RemoveUnusedNodesPass()(model).modified
+        modified |= _remove_captured(model.graph)
         return RemoveUnusedOpsetsPass()(model).modified or modified
+
+
+def _remove_captured(graph: ir.Graph) -> bool:
+    """Removes initializers that only the subgraph of a removed node still seems to read."""
+    read = {value for node in graph.all_nodes() for value in node.inputs}
+    inner = [g for g in graph.subgraphs() if g is not graph]
+    read.update(value for g in (graph, *inner) for value in (*g.outputs, *g.inputs))
+    dead = [name for name, value in graph.initializers.items() if value not in read]
+    for name in dead:
+        del graph.initializers[name]
+    return bool(dead)

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 
-from edgekit.core.exactness import ExactnessReport
+from edgekit.core.exactness import (
+    ExactnessReport,
+    ForcedDifference,
+    RoundedDifference,
+    largest_by_bits,
+)
 from edgekit.core.target import RuntimeConfig
 from edgekit.errors import InputError, UnsupportedError
 from edgekit.graph.io import load_onnx, signature_of
-from edgekit.graph.reference import ReferenceSession
+from edgekit.graph.quantized_integers import quantized_integers
+from edgekit.measure.agreement import gives_scores, share_of_equal_answers
 from edgekit.measure.feeds import random_feeds
+from edgekit.targets.tflite.exactness.float_forcing import rounded_differences
 from edgekit.targets.tflite.exactness.parameters import compare_parameters
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, read_stored_model
-from edgekit.targets.tflite.exactness.teacher_forcing import (
-    forced_differences,
-    quantized_integers,
-)
+from edgekit.targets.tflite.exactness.teacher_forcing import forced_differences
+from edgekit.targets.tflite.lowering.flatbuffer import QUANTIZERS
 from edgekit.targets.tflite.metadata import read_embedded
 from edgekit.targets.tflite.runtime import LiteRTSession
 
 type Array = npt.NDArray[Any]
 
-_QUANTIZERS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _RANDOM_SAMPLES = 2
-_SCORES_RANK = 2
 
 
 def compare_with_graph(
@@ -57,75 +59,59 @@ def compare_with_graph(
     parameters = compare_parameters(graph.graph, stored, embedded.tensors)
     signature = signature_of(graph)
     feeds = list(samples) or [random_feeds(signature, seed) for seed in range(_RANDOM_SAMPLES)]
+    weights_only = not any(node.op_type == "QuantizeLinear" for node in graph.graph)
+    forced: list[ForcedDifference] = []
+    rounded: list[RoundedDifference] = []
+    agreement = None
     try:
-        references = quantized_integers(graph, feeds)
-        forced = forced_differences(stored, embedded.tensors, references)
-        agreement = _agreement(artifact, graph, qdq, feeds)
+        if weights_only:
+            rounded = rounded_differences(stored, embedded.tensors, graph, feeds)
+        else:
+            references = quantized_integers(graph, feeds)
+            forced = forced_differences(stored, embedded.tensors, references)
+        # Float results that are no scores are never equal to the last digit.
+        if not weights_only or gives_scores(graph.graph):
+            with closing(LiteRTSession(artifact, RuntimeConfig())) as session:
+                agreement = share_of_equal_answers(session, graph, feeds)
     except (RuntimeError, UnsupportedError):
         # With wrong parameters LiteRT may refuse to run the file; they are the finding then.
         if not parameters.mismatches:
             raise
-        forced, agreement = [], None
+        forced, rounded, agreement = [], [], None
+    floats = _float_operators(stored)
     return ExactnessReport(
         compared_tensors=parameters.compared,
         differing_tensors=len({(m.tensor, m.value) for m in parameters.mismatches}),
         mismatches=parameters.mismatches,
-        float_ops=_float_operators(stored),
+        float_ops=tuple(floats),
+        float_reasons={
+            entry: embedded.float_reasons[tensor]
+            for entry, tensor in floats.items()
+            if tensor in embedded.float_reasons
+        },
         custom_ops=tuple(name for name, _, _ in stored.operators if name == "CUSTOM"),
         max_lsb=max((item.lsb for item in forced), default=None),
+        max_lsb_by_bits=largest_by_bits(forced),
         forced=tuple(forced),
         agreement=agreement,
         samples=len(feeds),
+        weights_only=weights_only,
+        rounded=tuple(rounded),
     )
 
 
-def _float_operators(model: StoredModel) -> tuple[str, ...]:
-    """Operators other than QUANTIZE and DEQUANTIZE with a float activation."""
-    found = []
+def _float_operators(model: StoredModel) -> dict[str, str]:
+    """Operators other than QUANTIZE and DEQUANTIZE with a float activation.
+
+    Returns:
+        The first tensor that each writes, by the operator as it is reported.
+    """
+    found = {}
     for name, inputs, outputs in model.operators:
-        if name in _QUANTIZERS:
+        if name in QUANTIZERS:
             continue
         touched = [model.tensors[index] for index in (*inputs, *outputs) if index >= 0]
         if any(tensor.data is None and tensor.dtype == "float32" for tensor in touched):
-            found.append(f"{name} -> {model.tensors[outputs[0]].name}")
-    return tuple(found)
-
-
-def _agreement(
-    artifact: Path, graph: ir.Model, qdq: Path, feeds: Sequence[Mapping[str, Array]]
-) -> float:
-    """Share of samples with the same best class, or without classes equal within one step."""
-    # Fused integer kernels round unlike the Q/DQ nodes that define the result.
-    reference = ReferenceSession(qdq, optimization="disabled")
-    session = LiteRTSession(artifact, RuntimeConfig())
-    steps = _output_steps(graph.graph)
-    equal = 0
-    try:
-        for sample in feeds:
-            expected, actual = reference.run(sample), session.run(sample)
-            equal += all(
-                _same(expected[name], actual[name], steps.get(name, 0.0)) for name in expected
-            )
-    finally:
-        session.close()
-        reference.close()
-    return equal / len(feeds)
-
-
-def _same(expected: Array, actual: Array, step: float) -> bool:
-    if expected.ndim == _SCORES_RANK:
-        return bool((expected.argmax(1) == actual.argmax(1)).all())
-    return bool(np.abs(expected - actual).max() <= step * 1.001)
-
-
-def _output_steps(graph: ir.Graph) -> dict[str, float]:
-    """Scale of each output that a DequantizeLinear makes."""
-    steps = {}
-    for value in graph.outputs:
-        producer = value.producer()
-        if producer is None or producer.op_type != "DequantizeLinear":
-            continue
-        scale = producer.inputs[1]
-        if scale is not None and scale.const_value is not None:
-            steps[str(value.name)] = float(np.asarray(scale.const_value.numpy()).reshape(-1)[0])
-    return steps
+            written = model.tensors[outputs[0]].name
+            found[f"{name} -> {written}"] = written
+    return found

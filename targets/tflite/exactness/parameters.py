@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgekit.core.exactness import TensorMismatch
+from edgekit.targets.tflite.exactness.blocks import compare_blocks
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, StoredTensor
 from edgekit.targets.tflite.lowering.node_view import int_attribute
 from edgekit.targets.tflite.lowering.quantization import (
@@ -31,7 +33,10 @@ from edgekit.targets.tflite.tensor_origin import TensorOrigin
 type Array = npt.NDArray[Any]
 
 _MATRIX = 2
+_LINE = 3
 _IMAGE = 4
+_WIDENED_BIAS = ("int32", "int64")
+"""A bias whose layer sums 16-bit activations in int64; the integers are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ def _compare_type(value: str, expected: TensorType, tensor: StoredTensor) -> lis
             )
         )
 
-    if tensor.dtype != expected.dtype:
+    if tensor.dtype != expected.dtype and (expected.dtype, tensor.dtype) != _WIDENED_BIAS:
         differs("type", expected.dtype, tensor.dtype)
     quantization = expected.quantization
     if quantization is None:
@@ -116,6 +121,9 @@ def _compare_type(value: str, expected: TensorType, tensor: StoredTensor) -> lis
 def _compare_constant(
     value: ir.Value, parameter: Parameter, tensor: StoredTensor
 ) -> list[TensorMismatch]:
+    quantization = parameter.type.quantization
+    if quantization is not None and quantization.block_size:
+        return compare_blocks(value, parameter, tensor)
     found = _compare_type(str(value.name), parameter.type, tensor)
     if tensor.data is None:
         return [*found, _missing(value)]
@@ -145,6 +153,9 @@ def _in_onnx_order(value: ir.Value, array: Array, stored: Array) -> Iterator[Arr
             moved = stored.transpose((3, 0, 1, 2) if depthwise else (0, 3, 1, 2))
             if node.op_type == "ConvTranspose":
                 moved = stored.transpose(3, 0, 1, 2)
+            # One spatial axis is stored as an image of height 1.
+            if array.ndim == _LINE and moved.shape[2] == 1:
+                moved = moved[:, :, 0]
             if moved.shape == array.shape:
                 yield moved
         elif index == 1 and node.op_type in {"Gemm", "MatMul"} and stored.ndim == _MATRIX:
@@ -154,21 +165,26 @@ def _in_onnx_order(value: ir.Value, array: Array, stored: Array) -> Iterator[Arr
                     yield moved
         else:
             yield from _elementwise_orders(array, stored)
+            if node.op_type == "MatMul" and array.ndim == stored.ndim:
+                yield from _batch_orders(array, stored)
 
 
 def _feature_orders(node: ir.Node, weights: Array, *, transposed: bool) -> Iterator[Array]:
-    """Weights as they are, and with features of a flattened NHWC image in ONNX's order."""
+    """Weights as they are, and with features that were flattened channels last in ONNX's order."""
     yield weights
     value = node.inputs[0]
     while value is not None and (producer := value.producer()) is not None:
         if producer.op_type in {"Reshape", "Flatten"}:
             source = producer.inputs[0]
             shape = list(source.shape) if source is not None and source.shape is not None else []
-            if len(shape) == _IMAGE and all(isinstance(dim, int) for dim in shape[1:]):
-                channels, height, width = (int(str(dim)) for dim in shape[1:])
-                order = np.arange(channels * height * width).reshape(channels, height, width)
-                stored_order = order.transpose(1, 2, 0).reshape(-1)
+            if len(shape) in {_LINE, _IMAGE} and all(isinstance(dim, int) for dim in shape[1:]):
+                sizes = [int(str(dim)) for dim in shape[1:]]
+                order = np.arange(np.prod(sizes)).reshape(sizes)
+                stored_order = np.moveaxis(order, 0, -1).reshape(-1)
                 restored = np.argsort(stored_order)
+                if restored.size != weights.shape[1 if transposed else 0]:
+                    # Heads of attention are joined here, not an image flattened.
+                    return
                 yield weights[:, restored] if transposed else weights[restored]
             return
         if producer.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
@@ -176,11 +192,23 @@ def _feature_orders(node: ir.Node, weights: Array, *, transposed: bool) -> Itera
         value = producer.inputs[0]
 
 
+def _batch_orders(array: Array, stored: Array) -> Iterator[Array]:
+    """A factor of a product with its batch axes in every order."""
+    batches = stored.ndim - _MATRIX
+    for order in permutations(range(batches)):
+        moved = stored.transpose(*order, batches, batches + 1)
+        if moved.shape == array.shape:
+            yield moved
+
+
 def _elementwise_orders(array: Array, stored: Array) -> Iterator[Array]:
     """A broadcast operand: the same elements with axes of size 1 added or dropped."""
     if stored.size != array.size:
         return
     yield stored.reshape(array.shape)
-    if array.ndim == _IMAGE:
-        lead = [1] * (_IMAGE - stored.ndim)
-        yield stored.reshape(*lead, *stored.shape).transpose(0, 3, 1, 2).reshape(array.shape)
+    if array.ndim in {_LINE, _IMAGE}:
+        lead = [1] * (array.ndim - stored.ndim)
+        moved = stored.reshape(*lead, *stored.shape) if stored.ndim <= array.ndim else stored
+        if array.ndim == _LINE and moved.ndim == _IMAGE:
+            moved = moved.reshape(moved.shape[0], *moved.shape[2:])
+        yield np.moveaxis(moved, -1, 1).reshape(array.shape)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.model_file import read_model_file
+from edgekit.targets.tflite.nibbles import unpack_nibbles
 from edgekit.targets.tflite.packing import pack_model
 from edgekit.targets.tflite.repacking import unpack_model
 
@@ -20,6 +21,7 @@ type Array = npt.NDArray[Any]
 _DTYPES = {
     schema.TensorType.FLOAT32: "float32",
     schema.TensorType.FLOAT16: "float16",
+    schema.TensorType.INT4: "int4",
     schema.TensorType.INT8: "int8",
     schema.TensorType.UINT8: "uint8",
     schema.TensorType.INT16: "int16",
@@ -39,9 +41,11 @@ class StoredTensor:
         name: Its name.
         shape: Stored shape, 1 for a dynamic dim.
         dtype: NumPy name of the element type.
-        scales: float32; empty where it is not quantized.
+        scales: float32; empty where it is not quantized; those of blocks in the order of the
+            blocks.
         zero_points: int64, as many.
-        data: Content of a constant; None for an activation.
+        data: Content of a constant, 4-bit integers as int8; None for an activation.
+        block_size: Elements of its last axis that share a scale; 0 unless there are blocks.
     """
 
     index: int
@@ -51,6 +55,7 @@ class StoredTensor:
     scales: npt.NDArray[np.float32]
     zero_points: npt.NDArray[np.int64]
     data: Array | None
+    block_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,9 @@ class StoredModel:
                 return index
         return None
 
+    def _blocks(self, tensor: int) -> Any:
+        return _block_details(self.raw.subgraphs[0].tensors[tensor])
+
     def cut(self, operators: Sequence[int], inputs: Sequence[int], output: int) -> bytes:
         """A model of these operators alone.
 
@@ -98,6 +106,7 @@ class StoredModel:
         for index in operators:
             _, read, written = self.operators[index]
             used.update(tensor for tensor in (*read, *written) if tensor >= 0)
+        used.update(details.scales for t in tuple(used) if (details := self._blocks(t)))
         order = sorted(used)
         place = {tensor: position for position, tensor in enumerate(order)}
         place[-1] = -1
@@ -108,6 +117,10 @@ class StoredModel:
         graph.tensors = []
         for tensor in order:
             copy = _shallow(source.tensors[tensor])
+            if self._blocks(tensor) is not None:
+                copy.quantization = _shallow(copy.quantization)
+                copy.quantization.details = _shallow(copy.quantization.details)
+                copy.quantization.details.scales = place[copy.quantization.details.scales]
             if self.tensors[tensor].data is not None:
                 model.buffers.append(self.raw.buffers[copy.buffer])
                 copy.buffer = len(model.buffers) - 1
@@ -146,20 +159,47 @@ def _tensor(model: Any, index: int, tensor: Any) -> StoredTensor:
     content = model.buffers[tensor.buffer].data if tensor.buffer else None
     shape = tuple(int(dim) for dim in (tensor.shape if tensor.shape is not None else ()))
     data = None
-    if content is not None and len(content) and dtype != "other":
+    if content is not None and len(content) and dtype == "int4":
+        data = unpack_nibbles(bytes(content), int(np.prod(shape))).reshape(shape)
+    elif content is not None and len(content) and dtype != "other":
         data = np.frombuffer(bytes(content), dtype).reshape(shape)
-    quantization = tensor.quantization
-    scales = None if quantization is None else quantization.scale
-    points = None if quantization is None else quantization.zeroPoint
+    scales, points = _parameters(model, tensor)
+    details = _block_details(tensor)
     return StoredTensor(
         index=index,
         name=tensor.name.decode() if tensor.name else "",
         shape=shape,
         dtype=dtype,
-        scales=np.array(() if scales is None else scales, np.float32),
-        zero_points=np.array(() if points is None else points, np.int64),
+        scales=scales,
+        zero_points=points,
         data=data,
+        block_size=0 if details is None else int(details.blockSize),
     )
+
+
+def _parameters(model: Any, tensor: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Scales and zero points; those of blocks lie in a tensor of their own."""
+    details = _block_details(tensor)
+    if details is not None:
+        stored = model.subgraphs[0].tensors[details.scales]
+        halves = np.frombuffer(bytes(model.buffers[stored.buffer].data), np.float16)
+        return halves.astype(np.float32), np.zeros(halves.size, np.int64)
+    quantization = tensor.quantization
+    scales = None if quantization is None else quantization.scale
+    points = None if quantization is None else quantization.zeroPoint
+    return (
+        np.array(() if scales is None else scales, np.float32),
+        np.array(() if points is None else points, np.int64),
+    )
+
+
+def _block_details(tensor: Any) -> Any:
+    """What the file says of a tensor's blocks; None where it has none."""
+    quantization = tensor.quantization
+    blockwise = schema.QuantizationDetails.BlockwiseQuantization
+    if quantization is None or quantization.detailsType != blockwise:
+        return None
+    return quantization.details
 
 
 def _is_copy(stored: str, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.core.target import WeightCompute
 from edgekit.errors import InternalError
 from edgekit.targets.tflite.lowering.flatbuffer import TENSOR_TYPES, FlatbufferModel, Operator
 from edgekit.targets.tflite.lowering.fusion import FusedActivation
@@ -23,6 +25,7 @@ from edgekit.targets.tflite.lowering.layout import (
     permutation_between,
     stored_shape,
 )
+from edgekit.targets.tflite.lowering.line_images import image_axes, image_dims, line_axes
 from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.quantization import (
     FLOAT32,
@@ -31,12 +34,14 @@ from edgekit.targets.tflite.lowering.quantization import (
     TensorType,
     dequantized,
 )
+from edgekit.targets.tflite.lowering.weight_only import WEIGHT_TYPES, runnable
 
 type Array = npt.NDArray[Any]
 
 _FLOAT16_MAX = 65504.0
 _MAX_PLAIN_TRANSPOSE_RANK = 4
 _BIG_TRANSPOSE_VERSION = 4
+IMAGE_RANK = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +60,51 @@ class LoweringContext:
         model: The flatbuffer under construction.
         weights_dtype: Type in which large float constants are stored.
         fused: Activation that an operator takes over, by node.
+        weight_compute: How operators on float activations compute with integer weights.
         biases: Addition of a constant that a MatMul takes over, by node.
+        reasons: Why preparation left a node as it is, by the node's name.
         quantized: What the Q/DQ nodes say about the values.
+        integer_normalization: Whether LayerNormalization between integers computes on them.
         integer: Whether the node being lowered computes on integers.
+        reason: Why it does not; empty where it does.
+        stated_reasons: Why a node is to compute in float, by its name, as the graph says.
+        float_reasons: Why an operator of a quantized graph computes in float, by a tensor that
+            it writes.
+        as_images: Whether that node sees values ``[N, C, L]`` as images ``[N, C, 1, L]``.
         notes: Reasons for the report.
         non_negative: Values known to be at least 0, so that zero padding cannot win a maximum.
         feature_order: For a flattened value whose features lie in another order than ONNX
             has them: ONNX feature index of each stored feature.
         origins: The value that each tensor was made for, and the order it is stored in.
+        integer_weights: Content of the tensors of 4-bit and 8-bit weights.
+        dynamic: Layers with float activations whose kernel computes on the integers.
+        restored: Layers whose weights a DEQUANTIZE restores, by the reason; no reason where it
+            was wished.
     """
 
     model: FlatbufferModel
     weights_dtype: Literal["float32", "float16"] = "float32"
+    weight_compute: WeightCompute = "exact"
     fused: Mapping[ir.Node, FusedActivation] = field(default_factory=dict)
     biases: Mapping[ir.Node, ir.Node] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
     quantized: QuantizedValues = field(default_factory=QuantizedValues)
+    integer_normalization: bool = True
     integer: bool = False
+    reason: str = ""
+    stated_reasons: Mapping[str, str] = field(default_factory=dict)
+    float_reasons: dict[int, str] = field(default_factory=dict)
+    as_images: bool = False
     notes: list[str] = field(default_factory=list)
     non_negative: set[ir.Value] = field(default_factory=set)
     feature_order: dict[ir.Value, npt.NDArray[np.int64]] = field(default_factory=dict)
     origins: dict[int, tuple[ir.Value, Axes]] = field(default_factory=dict)
+    integer_weights: dict[int, Parameter] = field(default_factory=dict)
+    dynamic: int = 0
+    restored: Counter[str] = field(default_factory=Counter)
     _stored: dict[ir.Value, list[Stored]] = field(default_factory=dict)
+    _images: dict[ir.Value, list[Stored]] = field(default_factory=dict)
+    _reshape_sources: dict[int, int] = field(default_factory=dict)
     _constants: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     # -- reading the graph ---------------------------------------------------------------
@@ -97,7 +126,7 @@ class LoweringContext:
                     f"the shape of {value.name!r} has an unnamed unknown dim",
                     "static shapes, with at most a symbolic batch",
                 )
-        return tuple(dims)
+        return image_dims(tuple(dims)) if self.as_images else tuple(dims)
 
     def rank(self, value: ir.Value) -> int:
         """Number of axes."""
@@ -161,8 +190,20 @@ class LoweringContext:
 
     # -- types ---------------------------------------------------------------------------
 
+    def compute_in_float(self, reason: str) -> None:
+        """Lets the node being lowered compute in float, between a DEQUANTIZE and a QUANTIZE.
+
+        Args:
+            reason: Why, where it could have computed on integers.
+        """
+        if self.integer:
+            self.integer, self.reason = False, reason
+
     def type_of(self, value: ir.Value) -> TensorType:
         """Type in which this node reads ``value``."""
+        integers = self.quantized.integers.get(value)
+        if integers is not None:
+            return integers
         if not self.integer:
             return TensorType(self.dtype(value))
         parameter = self.quantized.constants.get(value)
@@ -174,17 +215,40 @@ class LoweringContext:
 
     def bind(self, value: ir.Value, tensor: int, axes: Axes) -> None:
         """Says that ``value`` lies in ``tensor`` in that order."""
-        self._stored.setdefault(value, []).append(Stored(tensor, axes))
-        if value not in self.feature_order:
-            self.origins.setdefault(tensor, (value, axes))
+        image = self.as_images and len(axes) == IMAGE_RANK
+        (self._images if image else self._stored).setdefault(value, []).append(
+            Stored(tensor, axes)
+        )
+        present = self.model.type_of(tensor)
+        stated = self.quantized.activations.get(value, present)
+        # Integers of another scale are on their way to those that the graph states.
+        passing = present.quantization is not None and present != stated
+        if value not in self.feature_order and not passing:
+            self.origins.setdefault(tensor, (value, line_axes(axes) if image else axes))
+
+    def is_image(self, value: ir.Value) -> bool:
+        """Whether a value ``[N, C, L]`` lies in a tensor ``[N, 1, L, C]``."""
+        return value in self._images
+
+    def is_placed(self, value: ir.Value) -> bool:
+        """Whether a value lies in a tensor."""
+        return value in self._stored or value in self._images
 
     def places(self, value: ir.Value) -> tuple[Stored, ...]:
-        """All tensors in which ``value`` lies, integer ones included."""
-        return tuple(self._stored.get(value, ()))
+        """All tensors in which ``value`` lies as the node sees it, integer ones included.
+
+        A value ``[N, C, L]`` that lies as an image only, or only as it is, is reshaped first.
+        """
+        here, there = self._stored, self._images
+        if self.as_images:
+            here, there = there, here
+        if value not in here and value in there:
+            self._reshaped(value, there[value])
+        return tuple(here.get(value, ()))
 
     def axes(self, value: ir.Value) -> Axes:
         """Present storage order of a value; constants have the logical one."""
-        places = self._stored.get(value)
+        places = self.places(value)
         return places[0].axes if places else identity(self.rank(value))
 
     def tensor(self, value: ir.Value, axes: Axes | None = None) -> int:
@@ -196,11 +260,12 @@ class LoweringContext:
         """
         if value in self.feature_order:
             raise InternalError(f"{value.name!r} lies in a permuted order no reader expects")
-        if value not in self._stored:
+        places = self.places(value)
+        if not places:
             return self._constant_operand(value, axes)
-        wanted = self.axes(value) if axes is None else axes
+        wanted = places[0].axes if axes is None else axes
         wanted_type = self.type_of(value)
-        fitting = [p for p in self._stored[value] if self._type(p) == wanted_type]
+        fitting = [p for p in places if self._type(p) == wanted_type]
         for place in fitting:
             if place.axes == wanted:
                 return place.tensor
@@ -208,14 +273,15 @@ class LoweringContext:
             fitting = [self._dequantized(value)]
         if fitting[0].axes == wanted:
             return fitting[0].tensor
-        tensor = self._reordered(value, fitting[0], wanted)
+        nearest = min(fitting, key=lambda place: place.axes[-1:] != wanted[-1:])
+        tensor = self._reordered(value, nearest, wanted)
         self.bind(value, tensor, wanted)
         return tensor
 
     def flattened(self, value: ir.Value) -> int:
-        """Tensor of a flattened value whose features may lie in a permuted order."""
+        """Tensor ``[N, F]`` of a flattened value whose features may lie in a permuted order."""
         order = self.feature_order.pop(value, None)
-        tensor = self.tensor(value)
+        tensor = self.tensor(value, identity(self.rank(value)))
         if order is not None:
             self.feature_order[value] = order
         return tensor
@@ -235,7 +301,7 @@ class LoweringContext:
 
     def _dequantized(self, value: ir.Value) -> Stored:
         """A float copy of a quantized activation, for a node that computes in float."""
-        place = self._stored[value][0]
+        place = self.places(value)[0]
         if self._type(place).quantization is None:
             raise InternalError(f"{value.name!r} has no tensor of type {self.type_of(value)}")
         name = f"{self.model.name_of(place.tensor)}/float32"
@@ -244,6 +310,15 @@ class LoweringContext:
         made = Stored(self.step(operator, [place.tensor], shape, FLOAT32, name), place.axes)
         self.bind(value, made.tensor, made.axes)
         return made
+
+    def _reshaped(self, value: ir.Value, places: Sequence[Stored]) -> None:
+        """Lets a value lie as an image, or no more as one, as the node being lowered sees it."""
+        wanted = self.type_of(value)
+        place = next((p for p in places if self._type(p) == wanted), places[0])
+        axes = image_axes(place.axes) if self.as_images else line_axes(place.axes)
+        name = f"{self.model.name_of(place.tensor)}/{'image' if self.as_images else 'line'}"
+        shape = stored_shape(self.shape(value), axes)
+        self.bind(value, self.reshape(place.tensor, shape, self._type(place), name), axes)
 
     def _reordered(self, value: ir.Value, place: Stored, axes: Axes) -> int:
         shape, tensor_type = self.shape(value), self._type(place)
@@ -298,17 +373,27 @@ class LoweringContext:
             return self._memoized(parameter, name)
         halves = Parameter(array.astype(np.float16), TensorType("float16"))
         stored = self._memoized(halves, f"{name}/float16")
-        key = ("dequantized", stored)
+        operator = Operator("DEQUANTIZE", schema.DequantizeOptionsT(), 3)
+        return self.constant_step(operator, stored, array.shape, name)
+
+    def constant_step(
+        self, operator: Operator, stored: int, shape: Sequence[int], name: str
+    ) -> int:
+        """The float32 tensor that an operator makes of a constant; written once for all."""
+        key = (operator.name, stored)
         if key not in self._constants:
-            operator = Operator("DEQUANTIZE", schema.DequantizeOptionsT(), 3)
-            self._constants[key] = self.step(operator, [stored], array.shape, FLOAT32, name)
+            self._constants[key] = self.step(operator, [stored], shape, FLOAT32, name)
         return self._constants[key]
 
     def _memoized(self, parameter: Parameter, name: str) -> int:
         array = np.ascontiguousarray(parameter.array).reshape(parameter.array.shape)
-        key = (parameter.type, array.shape, hashlib.sha256(array.tobytes()).digest())
+        # Equal constants of other names share their bytes, yet each can be found by its name.
+        key = (name, parameter.type, array.shape, hashlib.sha256(array.tobytes()).digest())
         if key not in self._constants:
-            self._constants[key] = self.model.add_tensor(name, array.shape, parameter.type, array)
+            tensor = self.model.add_tensor(name, array.shape, parameter.type, array)
+            self._constants[key] = tensor
+            if parameter.type.dtype in WEIGHT_TYPES:
+                self.integer_weights[tensor] = parameter
         return self._constants[key]
 
     def step(
@@ -320,8 +405,14 @@ class LoweringContext:
         name: str,
     ) -> int:
         """Writes an operator with one output that no ONNX value stands for."""
+        form = runnable(self, operator, inputs)
         output = self.model.add_tensor(name, shape, tensor_type)
-        self.model.add_operator(operator, inputs, [output])
+        made = output
+        if form.activation:
+            made = self.model.add_tensor(f"{name}/unclamped", shape, tensor_type)
+        self.model.add_operator(form.operator, form.inputs, [made])
+        if form.activation:
+            self.model.add_operator(Operator(form.activation), [made], [output])
         return output
 
     def result(
@@ -355,6 +446,18 @@ class LoweringContext:
     def reshape(
         self, tensor: int, shape: Sequence[Dim], tensor_type: TensorType, name: str
     ) -> int:
+        """A tensor with the same elements in another shape: a RESHAPE where it must be one.
+
+        A chain of them is one of its first tensor, or that tensor itself.
+        """
+        source = self._reshape_sources.get(tensor, tensor)
+        if self.model.shape_of(source) == tuple(shape):
+            return source
+        made = self.copy(source, shape, tensor_type, name)
+        self._reshape_sources[made] = source
+        return made
+
+    def copy(self, tensor: int, shape: Sequence[Dim], tensor_type: TensorType, name: str) -> int:
         """Writes a RESHAPE to a stored shape; a symbolic dim becomes -1."""
         target = [-1 if isinstance(dim, str) else dim for dim in shape]
         if target.count(-1) > 1:

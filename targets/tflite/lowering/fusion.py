@@ -42,6 +42,7 @@ def clamp_range(node: ir.Node) -> tuple[float, float] | None:
 
 
 _BIAS_OPERANDS = 2
+_MATRIX = 2
 
 
 def plan_bias_additions(graph: ir.Graph) -> dict[ir.Node, ir.Node]:
@@ -60,9 +61,10 @@ def plan_bias_additions(graph: ir.Graph) -> dict[ir.Node, ir.Node]:
             continue
         bias = bias_of(uses[0].node, output)
         shape = bias.shape
-        units = weights.shape[-1] if weights.shape is not None else None
+        matrix = weights.shape is not None and len(weights.shape) == _MATRIX
+        units = weights.shape[-1] if matrix and weights.shape is not None else None
         flat = shape is not None and len(shape) > 0 and all(d == 1 for d in list(shape)[:-1])
-        if is_constant(bias) and shape is not None and flat and shape[-1] == units:
+        if matrix and is_constant(bias) and shape is not None and flat and shape[-1] == units:
             found[node] = uses[0].node
     return found
 
@@ -95,7 +97,7 @@ def plan_fused_activations(graph: ir.Graph) -> dict[ir.Node, FusedActivation]:
     """
     fused: dict[ir.Node, FusedActivation] = {}
     for node in graph:
-        if node.op_type not in _HOSTS or len(node.outputs) != 1:
+        if not _is_host(node) or len(node.outputs) != 1:
             continue
         output = node.outputs[0]
         uses = list(output.uses())
@@ -108,3 +110,13 @@ def plan_fused_activations(graph: ir.Graph) -> dict[ir.Node, FusedActivation]:
         if code is not None:
             fused[node] = FusedActivation(follower, code)
     return fused
+
+
+def _is_host(node: ir.Node) -> bool:
+    """Whether the TFLite operator of a node can clamp; BATCH_MATMUL cannot."""
+    if node.op_type != "Gemm":
+        return node.op_type in _HOSTS
+    value, weights = node.inputs[:2]
+    if value is None or weights is None:
+        return False
+    return is_constant(weights) and not is_constant(value)

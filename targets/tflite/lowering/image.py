@@ -6,21 +6,22 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.context import IMAGE_RANK, LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import Dim
 from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.padding import Window, is_same_padding
 from edgekit.targets.tflite.lowering.quantization import Parameter
 
-_IMAGE_RANK = 4
-
 
 def image_shape(context: LoweringContext, value: ir.Value) -> tuple[Dim, int, int, int]:
     """Shape ``[N, C, H, W]`` of an image value; only N may be symbolic."""
     shape = context.shape(value)
-    if len(shape) != _IMAGE_RANK:
-        raise Refusal(f"{value.name!r} has rank {len(shape)}", "rank 4, [N, C, H, W]")
+    if len(shape) != IMAGE_RANK:
+        raise Refusal(
+            f"{value.name!r} has rank {len(shape)}",
+            "rank 4, [N, C, H, W]; of convolution and pooling also rank 3, [N, C, L]",
+        )
     batch, channels, height, width = shape
     if isinstance(channels, str) or isinstance(height, str) or isinstance(width, str):
         raise Refusal(f"{value.name!r} has dynamic spatial dims", "a fixed height and width")
@@ -31,6 +32,23 @@ def spatial_size(context: LoweringContext, value: ir.Value) -> tuple[int, int]:
     """Height and width of an image value."""
     _, _, height, width = image_shape(context, value)
     return height, width
+
+
+def image_weights(parameter: Parameter) -> Parameter:
+    """Weights ``[M, C, kh, kw]``; those of one spatial axis get a height of 1.
+
+    Raises:
+        Refusal: If there are more than two spatial axes.
+    """
+    rank = parameter.array.ndim
+    if rank not in {IMAGE_RANK - 1, IMAGE_RANK}:
+        raise Refusal(f"{rank - 2} spatial axes", "one or two spatial axes")
+    if rank == IMAGE_RANK:
+        return parameter
+    quantization = parameter.type.quantization
+    # The slices of convolution weights are units: axis 0 or 1, before the new one.
+    axis = 0 if quantization is None or quantization.axis is None else quantization.axis
+    return parameter.rearranged(lambda w: np.expand_dims(w, 2), axis)
 
 
 def padded_input(

@@ -16,6 +16,7 @@ type Axes = tuple[int, ...]
 type Dim = int | str
 
 NHWC: Axes = (0, 2, 3, 1)
+NLC: Axes = (0, 2, 1)
 
 _SYMBOLIC_FACTOR = 1_000_003
 """Stands for a symbolic dim in products: a prime that no real dim is a multiple of."""
@@ -82,7 +83,9 @@ def plan_reshape(before: Sequence[Dim], after: Sequence[Dim], axes: Axes) -> Res
     Both shapes are cut into the smallest groups of axes with equal products (a merge, a
     split, or an untouched axis). A group can be reshaped in place if its input axes lie side
     by side in logical order; otherwise the plan asks for a transposition that brings them
-    together and leaves the order of the groups alone. So a channel shuffle stays in NHWC.
+    together where the last of them lies and leaves the order of the groups alone, or makes it
+    the logical one where the last group stays the last. So a channel shuffle stays in NHWC, and
+    attention's heads are merged into its last axis.
 
     Args:
         before: Logical shape of the input.
@@ -92,9 +95,13 @@ def plan_reshape(before: Sequence[Dim], after: Sequence[Dim], axes: Axes) -> Res
     groups = _matching_groups(before, after)
     group_of = {axis: number for number, (inputs, _) in enumerate(groups) for axis in inputs}
     long_axes = [axis for axis in axes if axis in group_of]
-    order = list(dict.fromkeys(group_of[axis] for axis in long_axes))
+    order = list(dict.fromkeys(group_of[axis] for axis in reversed(long_axes)))[::-1]
 
     wanted_long = [axis for number in order for axis in groups[number][0]]
+    if wanted_long != long_axes and order[-1] == len(groups) - 1:
+        # Where all is moved anyway, it may as well be into the order that products give.
+        order = list(range(len(groups)))
+        wanted_long = [axis for number in order for axis in groups[number][0]]
     result_long = [axis for number in order for axis in groups[number][1]]
     source = axes if wanted_long == long_axes else _with_ones(before, wanted_long)
     return ReshapePlan(source, _with_ones(after, result_long))

@@ -54,12 +54,11 @@ def read_window(
         input_size: Height and width of the input.
         output_size: Height and width of the output, as shape inference found them.
     """
-    strides = _pair(ints_attribute(node, "strides", (1, 1)))
-    dilations = _pair(ints_attribute(node, "dilations", (1, 1)))
+    strides, dilations = image_pair(node, "strides"), image_pair(node, "dilations")
     extent = [(s - 1) * d + 1 for s, d in zip(size, dilations, strict=True)]
     needed = [(output_size[i] - 1) * strides[i] + extent[i] - input_size[i] for i in range(2)]
     auto_pad = text_attribute(node, "auto_pad", "NOTSET")
-    pads = ints_attribute(node, "pads", (0, 0, 0, 0))
+    pads = image_pads(node)
     if auto_pad == "NOTSET":
         begin = list(pads[:2])
     elif auto_pad == "VALID":
@@ -71,7 +70,8 @@ def read_window(
         raise Refusal("negative padding", "padding of at least 0")
     # A stride that leaves elements over at the end needs none of them: no negative padding.
     end = [max(0, needed[i] - begin[i]) for i in range(2)]
-    return Window(_pair(size), strides, dilations, _pair(begin), _pair(end))
+    kernel = (int(size[0]), int(size[1]))
+    return Window(kernel, strides, dilations, (begin[0], begin[1]), (end[0], end[1]))
 
 
 def is_same_padding(
@@ -91,7 +91,22 @@ def is_same_padding(
     return True
 
 
-def _pair(values: Sequence[int]) -> tuple[int, int]:
-    if len(values) != 2:
-        raise Refusal(f"{len(values)} spatial axes", "two spatial axes")
-    return int(values[0]), int(values[1])
+def image_pair(node: ir.Node, name: str) -> tuple[int, int]:
+    """An attribute with one number for each spatial axis, 1 where it is absent.
+
+    With one axis only, that is the width of an image of height 1.
+    """
+    values = ints_attribute(node, name, (1, 1))
+    if len(values) not in {1, 2}:
+        raise Refusal(f"{len(values)} spatial axes", "one or two spatial axes")
+    return (1, values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def image_pads(node: ir.Node) -> tuple[int, int, int, int]:
+    """Padding at the top, left, bottom and right as the attribute ``pads`` states it."""
+    pads = ints_attribute(node, "pads", (0, 0, 0, 0))
+    if len(pads) == 2:
+        return 0, pads[0], 0, pads[1]
+    if len(pads) != 4:
+        raise Refusal(f"{len(pads) // 2} spatial axes", "one or two spatial axes")
+    return pads[0], pads[1], pads[2], pads[3]

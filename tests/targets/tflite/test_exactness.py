@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,29 @@ def test_a_wrong_operator_is_found_by_teacher_forcing(artifact: Path, graph: Pat
     assert report.differing_tensors == 0
     assert report.forced[0].tensor == "r"
     assert report.forced[0].lsb > 1
+
+
+def test_a_float_operator_without_a_reason_is_found(artifact: Path, graph: Path) -> None:
+    """The result of the network is restored to float before its last operator."""
+
+    def change(model: Any, tensors: dict[str, Any]) -> None:
+        operators = model.subgraphs[0].operators
+        pool, restore = operators[2], operators[3]
+        place = {t.name.decode(): i for i, t in enumerate(model.subgraphs[0].tensors)}
+        pooled, restored = list(pool.outputs), list(restore.outputs)
+        float_input = copy(tensors["r"])
+        float_input.name, float_input.type, float_input.quantization = b"r/float", 0, None
+        model.subgraphs[0].tensors.append(float_input)
+        restore.inputs, restore.outputs = [place["r"]], [len(place)]
+        pool.inputs, pool.outputs = [len(place)], restored
+        del pooled
+        model.subgraphs[0].operators = [*operators[:2], restore, pool]
+
+    spoil(artifact, change)
+    report = compare_with_graph(artifact, graph)
+    assert report.hidden_float_ops == report.float_ops
+    assert len(report.float_ops) == 1
+    assert report.float_ops[0].startswith("MAX_POOL_2D -> ")
 
 
 def test_a_file_without_origins_cannot_be_compared(graph: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -185,3 +186,42 @@ def test_altered_offsets_are_refused_or_read(folder: Path, place: int, value: in
 @given(tail=st.binary(max_size=300))
 def test_random_bytes_behind_the_identifier_are_refused_or_read(folder: Path, tail: bytes) -> None:
     _inspect_bytes(b"\x10\0\0\0TFL3" + tail, folder)
+
+
+def _in_blocks(scales: int, block: int, points: int = -1) -> bytes:
+    """A file with weights in blocks; scale tensors have places 1 (4 numbers) and 2 (none)."""
+    file = FileBuilder()
+    x = file.tensor("x", (1, 64))
+    file.constant("scales", np.ones((2, 2), np.float16))
+    file.tensor("empty", (2, 2), "float16")
+    w = file.tensor("w", (2, 64), "int4", data=np.zeros(64, np.uint8))
+    details = schema.BlockwiseQuantizationT()
+    details.scales, details.zeroPoints, details.blockSize = scales, points, block
+    file.graph.tensors[w].quantization = schema.QuantizationParametersT()
+    file.graph.tensors[w].quantization.detailsType = 2
+    file.graph.tensors[w].quantization.details = details
+    y = file.tensor("y", (1, 2))
+    file.op("FULLY_CONNECTED", (x, w, -1), (y,))
+    return file.finish([x], [y])
+
+
+def test_weights_in_blocks_are_quantized() -> None:
+    file = parse_model(_in_blocks(1, 32), "m.tflite")
+    weights = next(tensor for tensor in file.main.tensors if tensor.name == "w")
+    assert (weights.dtype, weights.quantized, weights.block_scales) == ("int4", True, 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_in_blocks(9, 32), r"the block scales of tensor 'w' refers to entry 9 of 5"),
+        (_in_blocks(-1, 32), r"the block scales of tensor 'w' refers to entry -1 of 5"),
+        (_in_blocks(1, 32, points=7), r"the block scales of tensor 'w' refers to entry 7 of 5"),
+        (_in_blocks(1, 0), r"the block scales of tensor 'w' have a block size of 0"),
+        (_in_blocks(1, 16), r"lie in 'scales', which has 8 of 16 bytes"),
+        (_in_blocks(2, 32), r"lie in 'empty', which has 0 of 8 bytes"),
+    ],
+)
+def test_block_scales_that_are_not_there_are_refused(data: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_model(data, "m.tflite")

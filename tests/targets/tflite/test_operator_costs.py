@@ -208,6 +208,9 @@ def _transposed_network(perm: tuple[int, ...], *, second_convolution: bool) -> M
     ("perm", "second_convolution", "expected"),
     [
         ((0, 3, 1, 2), True, (1, 1, 1)),
+        ((0, 2, 3, 1), True, (1, 1, 1)),
+        # Heads of attention.
+        ((0, 2, 1, 3), True, (1, 1, 0)),
         ((0, 3, 1, 2), False, (1, 0, 0)),
         ((0, 1, 2, 4, 3), True, (1, 1, 0)),
     ],

@@ -15,6 +15,7 @@ from edgekit import __version__
 from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.core.metrics import LatencyStats, Unavailable
+from edgekit.core.quant import QuantConstraints
 from edgekit.core.target import BenchConfig, LowerConfig, Lowered, RuntimeConfig, Target
 from edgekit.errors import ConfigError, InputError, UnsupportedGraphError, VerificationError
 from edgekit.graph.canonicalize import canonicalize
@@ -218,7 +219,7 @@ def test_without_the_extra_each_answer_is_a_reason(
 
 def test_what_is_not_offered_yet_says_so(tmp_path: Path) -> None:
     target = create_target()
-    assert "TFLite's integer kernels" in target.quant_constraints().reason
+    assert target.quant_constraints() == QuantConstraints()
     answer = target.integrate(_artifact(tmp_path), tmp_path)
     assert "no application template" in answer.reason
 
@@ -259,3 +260,28 @@ def test_outputs_are_finite_on_extreme_inputs(tmp_path: Path) -> None:
     found = session.run({"image": np.full((1, 3, 12, 16), 1e4, np.float32)})["probs"]
     assert np.isfinite(found).all()
     assert found.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_second_engine_has_no_integer_weights(tmp_path: Path) -> None:
+    config = LowerConfig(precision="int8-weights", engine="onnx2tf")
+    source = _artifact(tmp_path, QDQ_WEIGHTS)
+    with pytest.raises(ConfigError, match="lower int8-weights with --engine edgekit"):
+        create_target().lower(source, config, tmp_path)
+
+
+QDQ_WEIGHTS = """
+<ir_version: 10, opset_import: ["" : 20]>
+net (float[1, 2] x) => (float[1, 2] y)
+  <int8[2, 2] q = {1, 2, 3, 4}, float s = {0.5}, int8 z = {0}>
+{
+    w = DequantizeLinear(q, s, z)
+    y = MatMul(x, w)
+}
+"""
+
+
+def test_integer_weights_have_no_integer_inputs(tmp_path: Path) -> None:
+    config = LowerConfig(precision="int4-weights", io="int8")
+    source = _artifact(tmp_path, QDQ_WEIGHTS)
+    with pytest.raises(ConfigError, match="an artifact in int4-weights takes float32"):
+        create_target().lower(source, config, tmp_path)

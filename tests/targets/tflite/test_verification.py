@@ -70,11 +70,13 @@ def test_transposes_between_convolutions_are_told(tmp_path: Path) -> None:
     options = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
     kernel = file.constant("kernel", weights(2, 1, 1, 2))
     bias = file.constant("bias", weights(2))
-    first, moved, last = (file.tensor(name, (1, 4, 4, 2)) for name in ("a", "b", "c"))
+    second = file.constant("second", weights(2, 1, 1, 4))
+    first, moved = file.tensor("a", (1, 4, 4, 2)), file.tensor("b", (1, 2, 4, 4))
+    last = file.tensor("c", (1, 2, 4, 2))
     file.op("CONV_2D", (x, kernel, bias), (first,), options, options_type="Conv2DOptions")
-    order = file.constant("order", np.array([0, 2, 1, 3], np.int32))
+    order = file.constant("order", np.array([0, 3, 1, 2], np.int32))
     file.op("TRANSPOSE", (first, order), (moved,), options_type="TransposeOptions")
-    file.op("CONV_2D", (moved, kernel, bias), (last,), options, options_type="Conv2DOptions")
+    file.op("CONV_2D", (moved, second, bias), (last,), options, options_type="Conv2DOptions")
     report = verify_structure(_write(tmp_path, file.finish((x,), (last,))))
     assert report.layout_transposes_between_convolutions == 1
     (note,) = report.notes()
@@ -109,8 +111,8 @@ def test_a_channel_shuffle_is_told_as_part_of_the_model() -> None:
     )
     (note,) = report.notes()
     assert note == (
-        "2 TRANSPOSE operators between convolutions are part of the model (rank 5 and more, as "
-        "in a channel shuffle)."
+        "2 TRANSPOSE operators between convolutions are part of the model (as in a channel "
+        "shuffle or attention)."
     )
 
 

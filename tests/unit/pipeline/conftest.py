@@ -16,6 +16,7 @@ import pytest
 from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.core.metrics import LatencyStats, Unavailable
+from edgekit.core.quant import QuantConstraints
 from edgekit.core.signature import ModelSignature
 from edgekit.core.target import (
     BenchConfig,
@@ -160,7 +161,7 @@ class FakeTarget:
     ) -> Unavailable:
         return Unavailable(reason="Fakes hold no integers.")
 
-    def quant_constraints(self) -> Unavailable:
+    def quant_constraints(self) -> QuantConstraints | Unavailable:
         return Unavailable(reason="Fakes are not quantized.")
 
     def integrate(self, artifact: Artifact, destination: Path) -> Unavailable:

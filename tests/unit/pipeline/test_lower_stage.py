@@ -152,3 +152,13 @@ def test_without_preprocessing_inputs_are_standard_normal_and_seeded() -> None:
     assert np.array_equal(first["image"], again["image"])
     assert not np.array_equal(first["image"], second["image"])
     assert float(np.asarray(first["image"], dtype=np.float64).std()) == pytest.approx(1, abs=0.1)
+
+
+def test_restored_weights_are_held_to_what_float32_is() -> None:
+    def tolerance(**fields: str) -> float:
+        return LowerStageConfig.model_validate(fields).tolerance
+
+    assert tolerance(precision="int8-weights") == 0.25
+    assert tolerance(precision="int8-weights", weight_compute="dynamic") == 0.25
+    assert tolerance(precision="int4-weights", weight_compute="exact") == 1e-4
+    assert tolerance(precision="int8", weight_compute="exact") == 1.0

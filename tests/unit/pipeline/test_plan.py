@@ -308,3 +308,60 @@ def test_summary_tells_of_what_could_not_be_done(
     assert summary.training is None
     assert not isinstance(summary.source_graph, Unavailable)
     assert run_project(given).ran == ()
+
+
+def test_integer_weights_need_no_data_and_are_computed_with_as_the_target_offers(
+    tmp_path: Path,
+) -> None:
+    model = tmp_path / "model.py"
+    model.write_text("")
+    weights = {"precision": ["int8-weights", "int4-weights"]}
+    plan = build_plan(
+        project(
+            tmp_path, data=None,
+            targets={"tflite": weights, "onnxruntime": weights | {"weight_compute": "exact"}},
+        )
+    )  # fmt: skip
+    lowered = {
+        step.id.removeprefix("lower-"): (step.config.weight_compute, step.config.tolerance)
+        for step in plan.steps
+        if isinstance(step.config, LowerStageConfig)
+    }
+    assert lowered == {
+        "tflite-int8-weights": ("dynamic", 0.25),
+        "tflite-int4-weights": ("dynamic", 0.25),
+        "onnxruntime-int8-weights": ("exact", 1e-4),
+        "onnxruntime-int4-weights": ("exact", 1e-4),
+    }
+    names = [output.name for output in plan.outputs]
+    assert names[:5] == [
+        "net.qdq.onnx", "net.int8-weights.tflite",
+        "net.int4-weights.qdq.onnx", "net.int4-weights.tflite", "net.int8-weights.onnx",
+    ]  # fmt: skip
+
+
+def test_a_way_of_computing_that_is_not_offered(tmp_path: Path) -> None:
+    section = {"precision": "int8-weights", "weight_compute": "dynamic"}
+    with pytest.raises(ConfigError, match=r"onnxruntime.weight_compute: dynamic is not offered; "):
+        build_plan(project(tmp_path, targets={"onnxruntime": section}))
+
+
+def test_integer_weights_have_no_integer_inputs(tmp_path: Path) -> None:
+    section = {"precision": "int8-weights", "io": "int8"}
+    with pytest.raises(ConfigError, match=r"int8 inputs and outputs belong to precision int8"):
+        build_plan(project(tmp_path, targets={"tflite": section}))
+
+
+@pytest.mark.parametrize(
+    ("target", "precision", "message"),
+    [
+        ("onnxruntime", "int8", "the target does not promise to compute so"),
+        ("tflite", "float32", "it belongs to int8 and int16x8, which are not asked for"),
+    ],
+)
+def test_computing_on_integers_alone(
+    tmp_path: Path, target: str, precision: str, message: str
+) -> None:
+    section = {"precision": precision, "integer_only": True}
+    with pytest.raises(ConfigError, match=rf"{target}.integer_only: {message}"):
+        build_plan(project(tmp_path, targets={target: section}))

@@ -123,20 +123,53 @@ def _attention() -> ir.Model:
     return b.build("gelu")
 
 
-def test_attention_is_integer_and_layer_normalization_says_why_it_is_not() -> None:
+def test_attention_is_integer_with_its_normalization() -> None:
     placement = place(_attention(), INT8)
-    assert placement.float_reasons == (("norm", "LayerNormalization has no integer kernel"),)
+    assert placement.float_reasons == ()
+    assert placement.notes == ()
     assert placement.integer_units == (
-        "query", "key", "value", "turned", "scores", "scaled", "weights", "mixed", "gelu",
+        "norm", "query", "key", "value", "turned", "scores", "scaled", "weights", "mixed", "gelu",
     )  # fmt: skip
     assert _group(placement, "weights").fixed == FixedParameters(scale=1 / 256, zero_point=-128)
     assert "query" not in placement.group_of()
-    # The input is read by a float op alone, so it stays as it is, and that is told.
+    assert _group(placement, "tokens").members == ("tokens",)
+    assert _group(placement, "norm").members == ("norm",)
+    assert [constant.value for constant in placement.constants] == ["factor"]
+
+
+def test_an_input_that_float_ops_alone_read_stays_float_and_that_is_told() -> None:
+    scheme = INT8.model_copy(update={"keep_float": ("norm",)})
+    placement = place(_attention(), scheme)
+    assert placement.float_reasons == (("norm", "kept in float by the pattern 'norm'"),)
     assert "tokens" not in placement.group_of()
     assert [(note.where, note.text) for note in placement.notes] == [
         ("tokens", "The input stays float32, since it is only read by ops in float")
     ]
-    assert [constant.value for constant in placement.constants] == ["factor"]
+
+
+def test_the_normalization_of_16_bit_activations_computes_in_float() -> None:
+    placement = place(_attention(), named_scheme("int16x8"))
+    reason = "LayerNormalization has no kernel on 16-bit activations"
+    assert placement.float_reasons == (("norm", reason),)
+
+
+@pytest.mark.parametrize(
+    ("axis", "constant", "reason"),
+    [
+        (1, True, "LayerNormalization over more than the last axis has no"),
+        (-1, False, "the scale or bias of LayerNormalization is not constant"),
+    ],
+)
+def test_forms_of_layer_normalization_without_an_integer_kernel(
+    axis: int, constant: bool, reason: str
+) -> None:
+    b = GraphBuilder()
+    x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
+    size = (4, 8, 8) if axis == 1 else (8,)
+    scale = b.random("scale", *size) if constant else b.input("scale", *size)
+    b.node("LayerNormalization", "norm", x, scale, axis=axis)
+    ((name, text),) = place(b.build("norm"), INT8).float_reasons
+    assert (name, text.startswith(reason)) == ("norm", True)
 
 
 def test_concat_converts_an_input_with_fixed_parameters() -> None:
@@ -178,7 +211,9 @@ def test_constants_share_where_the_kernel_demands_it_and_stand_alone_elsewhere()
     by_name = {constant.value: constant for constant in placement.constants}
     assert by_name["limit"].group == "conv"
     assert by_name["factor"].group == ""
-    assert _group(placement, "floor").constants == ("limit",)
+    group = _group(placement, "floor")
+    # The limit saturates; whether it is ever reached shows in the result.
+    assert (group.sources, group.constants) == (("conv", "floor"), ())
 
 
 def test_padding_by_a_number_widens_the_range() -> None:
@@ -203,8 +238,8 @@ def test_gather_from_a_constant_table() -> None:
 @pytest.mark.parametrize(
     ("op_type", "attributes", "reason"),
     [
-        ("Exp", {}, "Exp has no integer kernel"),
-        ("Elu", {"alpha": 2.0}, "Elu with alpha 2 has no integer kernel"),
+        ("Sin", {}, "Sin has no integer kernel"),
+        ("ThresholdedRelu", {"alpha": 2.0}, "ThresholdedRelu has no integer kernel"),
     ],
 )
 def test_float_ops_give_their_reason(
@@ -216,6 +251,94 @@ def test_float_ops_give_their_reason(
     placement = place(b.build("tail"), INT8)
     assert placement.float_reasons == (("op", reason),)
     assert {"conv", "op", "tail"} <= set(placement.group_of())
+
+
+def _normalized() -> GraphBuilder:
+    """``x / sum(exp(x))`` between two convolutions."""
+    b = GraphBuilder()
+    x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
+    axes = b.constant("axes", np.array([1]))
+    total = b.node("ReduceSum", "total", b.node("Exp", "exp", x), axes, keepdims=1)
+    b.conv("tail", b.node("Div", "quotient", x, total), 4, 4)
+    return b
+
+
+def test_division_computes_on_16_bits_in_an_8_bit_graph() -> None:
+    placement = place(_normalized().build("tail"), INT8)
+    assert placement.float_reasons == ()
+    bits = {name: group.scheme.bits for name, group in placement.group_of().items()}
+    assert {name: bits[name] for name in ("conv", "exp", "total", "quotient", "tail")} == {
+        "conv": 8, "exp": 8, "total": 8, "quotient": 16, "tail": 8,
+    }  # fmt: skip
+    converted = {item.value: bits[item.name] for item in placement.conversions}
+    assert converted == {"conv": 16, "total": 16, "quotient": 8}
+
+
+def test_an_override_cannot_ask_for_bits_without_a_kernel() -> None:
+    override = LayerOverride(pattern="quotient", activation_bits=8)
+    scheme = QuantScheme(overrides=(override,))
+    placement = place(_normalized().build("tail"), scheme)
+    assert _group(placement, "quotient").scheme.bits == 16
+
+
+def test_a_target_may_divide_on_8_bits() -> None:
+    constraints = QuantConstraints(forced_bits={})
+    placement = place(_normalized().build("tail"), INT8, constraints)
+    assert placement.conversions == ()
+    assert _group(placement, "quotient").scheme.bits == 8
+
+
+def test_forms_without_a_kernel() -> None:
+    b = GraphBuilder()
+    x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
+    b.node("Pow", "power", x, b.node("Sigmoid", "gate", x))
+    b.node("Div", "by_zero", x, b.constant("zeros", np.array([1, 0, 1, 1]).reshape(4, 1, 1) * 1.0))
+    b.node("Pow", "root", b.node("Abs", "size", x), b.constant("half", 0.5))
+    b.node("Max", "highest", b.constant("one", 1.0), b.constant("two", 2.0))
+    placement = place(b.build("power", "by_zero", "root", "highest"), INT8)
+    assert dict(placement.float_reasons) == {
+        "power": "the exponent of Pow is not one constant number",
+        "by_zero": "it divides by a constant 0",
+        "highest": "it computes on constants only",
+    }
+    assert "half" not in {item.value for item in placement.constants}
+
+
+def test_second_factor_of_a_product_is_symmetric() -> None:
+    placement = place(_attention(), INT8)
+    symmetric = {name for name, group in placement.group_of().items() if group.scheme.symmetric}
+    assert symmetric == {"key.add", "turned", "value.add"}
+    assert not _group(placement, "query.add").scheme.symmetric
+
+
+def test_second_factor_with_fixed_parameters_is_converted() -> None:
+    b = GraphBuilder()
+    x = b.input("x", 2, 4, 4)
+    left = b.node("MatMul", "left", x, b.random("w", 4, 4))
+    gate = b.node("Sigmoid", "gate", left)
+    b.node("MatMul", "by_gate", left, gate)
+    b.node("MatMul", "by_tanh", left, b.node("Tanh", "tanh", left))
+    b.node("MatMul", "by_gate_again", x, gate)
+    placement = place(b.build("by_gate", "by_tanh", "by_gate_again"), INT8)
+    (conversion,) = placement.conversions
+    assert (conversion.value, conversion.name) == ("gate", "gate/symmetric")
+    assert [reader.node for reader in conversion.readers] == ["by_gate", "by_gate_again"]
+    group = _group(placement, conversion.name)
+    assert (group.scheme.symmetric, group.fixed) == (True, None)
+    assert _group(placement, "gate").fixed is not None
+
+
+def test_constant_second_factor_of_higher_rank_is_symmetric() -> None:
+    b = GraphBuilder()
+    b.node("MatMul", "batched", b.input("x", 2, 4, 4), b.random("w", 2, 4, 4))
+    (constant,) = place(b.build("batched"), INT8).constants
+    assert (constant.value, constant.scheme.symmetric) == ("w", True)
+
+
+def test_no_input_is_symmetric_with_16_bits_for_another_reason() -> None:
+    placement = place(_attention(), named_scheme("int16x8"))
+    assert placement.conversions == ()
+    assert all(group.scheme.symmetric for group in placement.groups)
 
 
 def test_convolution_reasons() -> None:
@@ -238,20 +361,21 @@ def test_resize_and_pad_modes() -> None:
     b.node("Resize", "cubic", x, "", scales, mode="cubic")
     pads = b.constant("pads", np.array([0, 0, 1, 1, 0, 0, 1, 1]))
     b.node("Pad", "edge", x, pads, mode="edge")
-    placement = place(b.build("linear", "cubic", "edge"), INT8)
+    b.node("Pad", "wrap", x, pads, mode="wrap")
+    placement = place(b.build("linear", "cubic", "edge", "wrap"), INT8)
     assert dict(placement.float_reasons) == {
         "cubic": "Resize 'cubic' has no integer kernel",
-        "edge": "Pad in mode 'edge' has no integer kernel",
+        "wrap": "Pad in mode 'wrap' has no integer kernel",
     }
-    assert set(_group(placement, "linear").members) == {"conv", "linear"}
-    assert [note.where for note in placement.notes] == ["cubic", "edge"]
+    assert set(_group(placement, "linear").members) == {"conv", "linear", "edge"}
+    assert [note.where for note in placement.notes] == ["cubic", "wrap"]
 
 
 def test_movement_between_float_ops_stays_float() -> None:
     b = GraphBuilder()
-    x = b.node("Exp", "first", b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4))
+    x = b.node("Sin", "first", b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4))
     x = b.node("Transpose", "turned", x, perm=[0, 2, 3, 1])
-    b.node("Log", "last", b.node("Flatten", "flat", x))
+    b.node("Cos", "last", b.node("Flatten", "flat", x))
     placement = place(b.build("last"), INT8)
     between = "it only moves data between ops in float"
     assert dict(placement.float_reasons)["turned"] == between
@@ -291,9 +415,14 @@ def test_sixteen_bits_for_one_layer_convert_at_its_borders() -> None:
 def test_sixteen_bits_need_a_kernel() -> None:
     b = GraphBuilder()
     x = b.conv("conv", b.input("x", 1, 3, 8, 8), 3, 4)
-    b.node("Softmax", "soft", b.node("HardSwish", "act", x))
+    x = b.node("LogSoftmax", "log", x)
+    slope = b.constant("slope", np.array([0.5, 2, 0, -1], np.float32).reshape(4, 1, 1))
+    b.node("Softmax", "soft", b.node("PRelu", "act", x, slope))
     placement = place(b.build("soft"), named_scheme("int16x8"))
-    assert placement.float_reasons == (("act", "HardSwish has no kernel on 16-bit activations"),)
+    assert placement.float_reasons == (
+        ("log", "LogSoftmax has no kernel on 16-bit activations"),
+        ("act", "PRelu with a slope above 1 has no kernel on 16-bit activations"),
+    )
     assert _group(placement, "soft").fixed == FixedParameters(scale=1 / 32768, zero_point=0)
 
 
@@ -352,3 +481,52 @@ def test_shape_arithmetic_is_left_alone() -> None:
     placement = place(b.build("flat"), INT8)
     assert placement.float_reasons == ()
     assert placement.integer_units == ("conv", "flat")
+
+
+def test_scales_of_blocks_are_what_files_hold() -> None:
+    b = GraphBuilder()
+    x = b.node("MatMul", "wide", b.input("x", 4, 64), b.random("w1", 64, 40))
+    b.node("MatMul", "narrow", x, b.random("w2", 40, 5))
+    placement = place(b.build("narrow"), named_scheme("int4-weights"))
+    assert [layer.scale_format for layer in placement.layers] == ["bfloat16", None]
+
+
+def test_weights_that_stay_float_say_why() -> None:
+    b = GraphBuilder()
+    b.input("ids", 1, 3, 8)
+    h = b.node("LSTM", "memory", "ids", b.random("w", 1, 16, 8), b.random("r", 1, 16, 4),
+               hidden_size=4)  # fmt: skip
+    h = b.node("Reshape", "flat", h, b.constant("shape", np.array([1, 12, 1, 1])))
+    h = b.node("ConvTranspose", "up", h, b.random("k", 12, 2, 2, 2), group=4, strides=[2, 2])
+    h = b.node("Reshape", "row", h, b.constant("shape2", np.array([1, 32])))
+    h = b.node("MatMul", "batched", h, b.random("stack", 2, 32, 32))
+    h = b.node("Mul", "scaled", h, b.random("grid", 2, 1, 32))
+    h = b.node("Gemm", "twice", b.input("rows", 2, 4), b.random("g", 4, 4), alpha=2.0)
+    b.node("Mul", "table", b.input("t", 40, 40), b.random("large", 40, 40))
+    placement = place(b.build("scaled", "twice", "table"), named_scheme("int8-weights"))
+    assert placement.layers == ()
+    assert dict(placement.float_reasons) == {
+        "memory": "LSTM: weights of recurrent layers are not quantized",
+        "up": "a transposed convolution with groups has no kernel for integer weights",
+        "batched": "its constant of 2048 numbers stays float: only matrices and convolution "
+        "kernels are quantized as weights",
+        "twice": "Gemm with alpha other than 1 has no kernel for integer weights",
+        "table": "its constant of 1600 numbers stays float: Mul is no layer",
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks"), [(1e-4, False), (1e-2, True), (0.0, True), (1e5, True), (1e6, False)]
+)
+def test_blocks_need_weights_whose_scales_float16_holds(size: float, blocks: bool) -> None:
+    b = GraphBuilder()
+    b.node("MatMul", "fc", b.input("x", 4, 32), b.constant("w", np.full((32, 4), size)))
+    placement = place(b.build("fc"), named_scheme("int4-weights"))
+    (layer,) = placement.layers
+    assert (layer.scheme.granularity == "blockwise") is blocks
+    notes = [note.text for note in placement.notes]
+    assert notes == (
+        []
+        if blocks
+        else [f"8-bit weights per channel: weights of up to {size:.3g} need scales beyond float16"]
+    )

@@ -13,6 +13,7 @@ from edgekit.core.quant import (
     named_scheme,
 )
 from edgekit.errors import ConfigError
+from edgekit.quantization.options import QuantizeOptions
 
 
 def test_names_decode_to_what_they_say() -> None:
@@ -168,3 +169,14 @@ def test_custom_scheme_lists_every_contradiction() -> None:
     assert "the override for 'a' changes nothing" in message
     assert "the override for 'b' keeps the layer in float and also sets weight_bits" in message
     assert "overrides.2.weight_bit: unknown key. Did you mean 'weight_bits'?" in message
+
+
+def test_how_weight_scales_are_chosen() -> None:
+    fits = {name: scheme.weights.fit for name, scheme in SCHEMES.items() if scheme.weights}
+    assert fits == {
+        "int8": "largest", "int16x8": "largest", "int8-weights": "largest", "int4-weights": "mse",
+    }  # fmt: skip
+    changed = QuantizeOptions(weight_fit="mse").quant_scheme("int8-weights").weights
+    assert changed is not None
+    assert changed.fit == "mse"
+    assert custom_scheme("float16", weight_fit="mse").weights is None

@@ -11,7 +11,9 @@ from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import Axes, Dim, identity
 from edgekit.targets.tflite.lowering.node_view import Refusal, required_input
 from edgekit.targets.tflite.lowering.ops.concat import common_axes
+from edgekit.targets.tflite.lowering.quantization import Parameter, TensorType
 from edgekit.targets.tflite.lowering.registry import lowers
+from edgekit.targets.tflite.lowering.requantize import quantized_constant, requantized
 
 _ARITHMETIC = {
     "Add": ("ADD", schema.AddOptionsT),
@@ -23,37 +25,82 @@ _EXTREMES = {"Max": "MAXIMUM", "Min": "MINIMUM", "Sum": "ADD"}
 _SIGN_KEEPING = frozenset({"Add", "Mul", "Sum", "Max"})
 
 
-@lowers("Add", "Sub", "Mul", accepts="any shapes that broadcast", integer=True)
-@lowers("Div", accepts="any shapes that broadcast")
+@lowers("Add", "Sub", "Mul", accepts="any shapes that broadcast", integer=True, int16=True)
 def lower_arithmetic(context: LoweringContext, node: ir.Node) -> None:
-    """Add, Sub, Mul, Div -> the operator of that name, with a fused activation."""
+    """Add, Sub, Mul -> the operator of that name, with a fused activation."""
+    values = [required_input(node, 0), required_input(node, 1)]
+    axes = result_axes(context, values, context.rank(node.outputs[0]))
+    tensors = [broadcast_operand(context, value, axes) for value in values]
+    _write(context, node, tensors, axes)
+
+
+@lowers("Div", accepts="any shapes that broadcast", int16=True)
+def lower_div(context: LoweringContext, node: ir.Node) -> None:
+    """Div -> DIV, with a fused activation.
+
+    The kernel on 8-bit integers compares the divisor's integer, zero point included, with 0, and
+    fails there. The one on 16-bit integers fails at a true 0, which becomes the smallest step.
+    """
+    values = [required_input(node, 0), required_input(node, 1)]
+    axes = result_axes(context, values, context.rank(node.outputs[0]))
+    dividend, divisor = (broadcast_operand(context, value, axes) for value in values)
+    if context.integer:
+        divisor = _without_zero(context, values[1], divisor, f"{node.name}/divisor")
+    _write(context, node, [dividend, divisor], axes)
+
+
+def _write(context: LoweringContext, node: ir.Node, tensors: list[int], axes: Axes) -> None:
     name, options_type = _ARITHMETIC[node.op_type]
     options = options_type()
-    values = [required_input(node, 0), required_input(node, 1)]
     if context.dtype(node.outputs[0]) not in {"float32", "int32", "int64"}:
         raise Refusal(f"type {context.dtype(node.outputs[0])}", "float32, int32 and int64")
     activation, result = context.fused_activation(node)
     options.fusedActivationFunction = activation
+    values = [value for value in node.inputs if value is not None]
     keeps_sign = node.op_type in _SIGN_KEEPING
     if keeps_sign and all(_is_non_negative(context, value) for value in values):
         context.non_negative.add(result)
-    axes = result_axes(context, values, context.rank(result))
-    tensors = [broadcast_operand(context, value, axes) for value in values]
     context.result(result, Operator(name, options), tensors, axes)
 
 
-@lowers("Max", "Min", "Sum", accepts="any number of inputs that broadcast")
+def _without_zero(context: LoweringContext, value: ir.Value, tensor: int, name: str) -> int:
+    """A 16-bit divisor with 1 in place of every 0."""
+    kind = context.type_of(value)
+    parameter = context.quantized.constants.get(value)
+    if parameter is not None:
+        if not parameter.array.all():
+            raise Refusal("a division by a constant 0", "divisors other than 0")
+        return tensor
+    shape = context.model.shape_of(tensor)
+    one = context.operand(Parameter(np.array(1, kind.dtype), kind), f"{name}/one")
+    if value in context.non_negative:
+        operator = Operator("MAXIMUM", schema.MaximumMinimumOptionsT())
+        return context.step(operator, [tensor, one], shape, kind, name)
+    zero = context.operand(Parameter(np.array(0, kind.dtype), kind), f"{name}/zero")
+    flag = context.step(
+        Operator("EQUAL", schema.EqualOptionsT()),
+        [tensor, zero],
+        shape,
+        TensorType("bool"),
+        f"{name}/is_zero",
+    )
+    select = Operator("SELECT_V2", schema.SelectV2OptionsT())
+    return context.step(select, [flag, one, tensor], shape, kind, name)
+
+
+@lowers("Sum", accepts="any number of inputs that broadcast")
+@lowers("Max", "Min", accepts="any number of inputs that broadcast", integer=True, int16=True)
 def lower_variadic(context: LoweringContext, node: ir.Node) -> None:
     """Max, Min, Sum of several values -> a chain of MAXIMUM, MINIMUM or ADD."""
     values = [value for value in node.inputs if value is not None]
     result = node.outputs[0]
     axes = result_axes(context, values, context.rank(result))
+    tensors = [_like_result(context, value, result, axes) for value in values]
     if len(values) == 1:
-        context.bind(result, context.tensor(values[0], axes), axes)
+        context.bind(result, tensors[0], axes)
         return
     name = _EXTREMES[node.op_type]
     options = schema.AddOptionsT() if name == "ADD" else schema.MaximumMinimumOptionsT()
-    tensors = [broadcast_operand(context, value, axes) for value in values]
     shapes = [context.shape(value) for value in values]
     total, shape = tensors[0], shapes[0]
     for position in range(1, len(tensors) - 1):
@@ -70,34 +117,20 @@ def lower_variadic(context: LoweringContext, node: ir.Node) -> None:
     context.result(result, Operator(name, options), [total, tensors[-1]], axes)
 
 
-@lowers("Pow", accepts="any shapes that broadcast")
-def lower_pow(context: LoweringContext, node: ir.Node) -> None:
-    """Pow -> MUL for a square, SQRT for a root, else POW."""
-    value, exponent = required_input(node, 0), required_input(node, 1)
-    result = node.outputs[0]
-    constant = context.constant(exponent)
-    if (
-        constant is not None
-        and constant.size == 1
-        and context.shape(value) == context.shape(result)
-    ):
-        axes = context.axes(value)
-        tensor = context.tensor(value)
-        power = float(constant.reshape(-1)[0])
-        if power == 2.0:
-            context.result(result, Operator("MUL", schema.MulOptionsT()), [tensor, tensor], axes)
-            return
-        if power == 0.5:
-            context.result(result, Operator("SQRT"), [tensor], axes)
-            return
-    if context.dtype(exponent) != context.dtype(value):
-        raise Refusal(
-            f"a base of type {context.dtype(value)} and an exponent of {context.dtype(exponent)}",
-            "one type, or the exponents 2 and 0.5",
-        )
-    axes = result_axes(context, [value, exponent], context.rank(result))
-    tensors = [broadcast_operand(context, item, axes) for item in (value, exponent)]
-    context.result(result, Operator("POW", schema.PowOptionsT()), tensors, axes)
+def _like_result(context: LoweringContext, value: ir.Value, result: ir.Value, axes: Axes) -> int:
+    """An operand with the scale of the result, which MAXIMUM and MINIMUM demand.
+
+    Rounding keeps the order of numbers, so the extreme of the rounded is the rounded extreme.
+    """
+    array = context.constant(value)
+    kind = context.type_of(result)
+    if not context.integer:
+        return broadcast_operand(context, value, axes)
+    if array is not None and value not in context.quantized.constants:
+        return _constant_operand(context, value, quantized_constant(array, kind), axes)
+    tensor = broadcast_operand(context, value, axes)
+    name = f"{context.model.name_of(tensor)}/like_{result.name}"
+    return requantized(context, tensor, context.model.shape_of(tensor), kind, name)
 
 
 def result_axes(context: LoweringContext, values: list[ir.Value], rank: int) -> Axes:
@@ -122,14 +155,7 @@ def broadcast_operand(context: LoweringContext, value: ir.Value, axes: Axes) -> 
         quantization = parameter.type.quantization
         if quantization is not None and quantization.axis is not None:
             raise Refusal("an operand quantized along an axis", "one scale for the operand")
-        lead = next((i for i, dim in enumerate(stored) if dim != 1), rank)
-        aligned = parameter.rearranged(
-            lambda array: (
-                array.reshape(np.array(full)).transpose(axes).reshape(np.array(stored[lead:], int))
-            ),
-            axis=0,
-        )
-        return context.operand(aligned, str(value.name))
+        return _constant_operand(context, value, parameter, axes)
     order = tuple(axis - missing for axis in axes if axis >= missing)
     tensor = context.tensor(value, order)
     present = tuple(shape[axis] for axis in order)
@@ -138,6 +164,23 @@ def broadcast_operand(context: LoweringContext, value: ir.Value, axes: Axes) -> 
         return tensor
     name = f"{context.model.name_of(tensor)}/aligned"
     return context.reshape(tensor, stored, context.type_of(value), name)
+
+
+def _constant_operand(
+    context: LoweringContext, value: ir.Value, parameter: Parameter, axes: Axes
+) -> int:
+    """A constant with its axes aligned with a result stored in the order ``axes``."""
+    # As the node sees it, which may have one more axis than the array.
+    shape = [dim for dim in context.shape(value) if isinstance(dim, int)]
+    full = (*(1,) * (len(axes) - len(shape)), *shape)
+    stored = tuple(full[axis] for axis in axes)
+    # Axes of its own stay: they may be what gives the result its rank.
+    missing = len(axes) - len(shape)
+    lead = min(next((i for i, dim in enumerate(stored) if dim != 1), len(axes)), missing)
+    aligned = parameter.rearranged(
+        lambda array: array.reshape(full).transpose(axes).reshape(stored[lead:]), axis=0
+    )
+    return context.operand(aligned, str(value.name))
 
 
 def broadcast_shapes(left: tuple[Dim, ...], right: tuple[Dim, ...]) -> tuple[Dim, ...]:

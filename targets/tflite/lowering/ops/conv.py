@@ -6,9 +6,15 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.targets.tflite.lowering.accumulator import bias_in_accumulator
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.image import image_shape, resolve_padding, spatial_size
+from edgekit.targets.tflite.lowering.image import (
+    image_shape,
+    image_weights,
+    resolve_padding,
+    spatial_size,
+)
 from edgekit.targets.tflite.lowering.layout import NHWC
 from edgekit.targets.tflite.lowering.node_view import (
     int_attribute,
@@ -18,6 +24,7 @@ from edgekit.targets.tflite.lowering.node_view import (
 from edgekit.targets.tflite.lowering.padding import Window, read_window
 from edgekit.targets.tflite.lowering.quantization import Parameter, accumulator_type
 from edgekit.targets.tflite.lowering.registry import lowers
+from edgekit.targets.tflite.lowering.weight_only import layer_weights
 
 _GROUPED_VERSION = 6
 _DILATED_DEPTHWISE_VERSION = 2
@@ -25,13 +32,17 @@ _DILATED_DEPTHWISE_VERSION = 2
 
 @lowers(
     "Conv",
-    accepts="two spatial axes, constant weights and bias, any groups and dilations",
+    accepts="one or two spatial axes, constant weights and bias, any groups and dilations",
     integer=True,
+    int16=True,
 )
 def lower_conv(context: LoweringContext, node: ir.Node) -> None:
-    """Conv [N,C,H,W] * [M,C/g,kh,kw] -> CONV_2D or, with one input channel a group, depthwise."""
+    """Conv [N,C,H,W] * [M,C/g,kh,kw] -> CONV_2D or, with one input channel a group, depthwise.
+
+    With one spatial axis the context shows images of height 1.
+    """
     value = required_input(node, 0)
-    weights = context.parameter(required_input(node, 1), "weight")
+    weights = image_weights(layer_weights(context, required_input(node, 1), "weight", axis=0))
     units = weights.array.shape[0]
     groups = int_attribute(node, "group", 1)
     _, channels, height, width = image_shape(context, value)
@@ -61,10 +72,12 @@ def bias_tensor(context: LoweringContext, node: ir.Node, weights: Parameter, cha
     """The node's bias (input 2) as a tensor; zeros where it has none, which kernels expect."""
     value = optional_input(node, 2)
     if value is not None:
-        return context.weight(context.parameter(value, "bias"), str(value.name))
-    tensor_type = accumulator_type(context.type_of(required_input(node, 0)), weights.type)
-    zeros = np.zeros(channels, tensor_type.dtype)
-    return context.weight(Parameter(zeros, tensor_type), f"{node.name}/zero_bias")
+        bias, name = context.parameter(value, "bias"), str(value.name)
+    else:
+        tensor_type = accumulator_type(context.type_of(required_input(node, 0)), weights.type)
+        bias = Parameter(np.zeros(channels, tensor_type.dtype), tensor_type)
+        name = f"{node.name}/zero_bias"
+    return context.weight(bias_in_accumulator(context, node, weights, bias), name)
 
 
 def _conv_operator(window: Window, padding: int, activation: int, groups: int) -> Operator:

@@ -8,17 +8,18 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.context import Array, LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.image import image_shape, spatial_size
+from edgekit.targets.tflite.lowering.image import image_shape, image_weights, spatial_size
 from edgekit.targets.tflite.lowering.layout import NHWC, Dim
 from edgekit.targets.tflite.lowering.node_view import (
     Refusal,
     int_attribute,
-    ints_attribute,
     required_input,
     text_attribute,
 )
 from edgekit.targets.tflite.lowering.ops.conv import bias_tensor
+from edgekit.targets.tflite.lowering.padding import image_pads, image_pair
 from edgekit.targets.tflite.lowering.registry import lowers
+from edgekit.targets.tflite.lowering.weight_only import layer_weights
 
 _BIAS_VERSION = 3
 _ACTIVATION_VERSION = 4
@@ -26,8 +27,9 @@ _ACTIVATION_VERSION = 4
 
 @lowers(
     "ConvTranspose",
-    accepts="two spatial axes, constant weights and bias, explicit pads, a static batch",
+    accepts="one or two spatial axes, constant weights and bias, explicit pads, a static batch",
     integer=True,
+    int16=True,
 )
 def lower_conv_transpose(context: LoweringContext, node: ir.Node) -> None:
     """ConvTranspose [N,C,H,W] * [C,M/g,kh,kw] -> TRANSPOSE_CONV.
@@ -36,17 +38,15 @@ def lower_conv_transpose(context: LoweringContext, node: ir.Node) -> None:
     VALID (nothing cropped). Any other cropping is VALID with a SLICE behind it.
     """
     value = required_input(node, 0)
-    parameter = context.parameter(required_input(node, 1), "weight")
+    parameter = image_weights(layer_weights(context, required_input(node, 1), "weight", axis=1))
     groups = int_attribute(node, "group", 1)
     if groups > 1 and parameter.type.quantization is not None:
         raise Refusal("a quantized transposed convolution with groups", "group=1")
-    weights = _ungrouped(
-        _dilated(parameter.array, ints_attribute(node, "dilations", (1, 1))), groups
-    )
+    weights = _ungrouped(_dilated(parameter.array, image_pair(node, "dilations")), groups)
     batch, _, height, width = image_shape(context, value)
     if isinstance(batch, str):
         raise Refusal("the batch is dynamic, but TRANSPOSE_CONV needs its output shape", "batch 1")
-    strides = ints_attribute(node, "strides", (1, 1))
+    strides = image_pair(node, "strides")
     output_size = spatial_size(context, node.outputs[0])
     kernel = weights.shape[2:]
     full = tuple((n - 1) * s + k for n, s, k in zip((height, width), strides, kernel, strict=True))
@@ -70,7 +70,7 @@ def lower_conv_transpose(context: LoweringContext, node: ir.Node) -> None:
         context.tensor(value, NHWC),
         bias_tensor(context, node, parameter, weights.shape[1]),
     ]
-    operator = _operator(padding, (strides[0], strides[1]), activation)
+    operator = _operator(padding, strides, activation)
     if same or exact:
         context.result(result, operator, inputs, NHWC)
         return
@@ -90,7 +90,7 @@ def _cropping(
         raise Refusal("auto_pad SAME of a transposed convolution", "explicit pads")
     if "output_shape" in node.attributes:
         raise Refusal("the attribute output_shape", "explicit pads and output_padding")
-    pads = ints_attribute(node, "pads", (0, 0, 0, 0))
+    pads = image_pads(node)
     if any(pad < 0 for pad in pads):
         raise Refusal("negative padding", "padding of at least 0")
     if any(f - p < o for f, p, o in zip(full, pads[:2], output_size, strict=True)):

@@ -11,11 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import Dim
-from edgekit.targets.tflite.lowering.node_view import (
-    Refusal,
-    float_attribute,
-    required_input,
-)
+from edgekit.targets.tflite.lowering.node_view import float_attribute, required_input
 from edgekit.targets.tflite.lowering.quantization import (
     FLOAT32,
     Parameter,
@@ -24,33 +20,41 @@ from edgekit.targets.tflite.lowering.quantization import (
     accumulator_type,
 )
 from edgekit.targets.tflite.lowering.registry import lowers
+from edgekit.targets.tflite.lowering.requantize import quantized_constant
+from edgekit.targets.tflite.lowering.table_lookup import lower_function
 
 UNIT_RANGE = TensorType("int8", Quantization((float(np.float32(1 / 255)),), (-128,)))
 """Parameters with which an int8 tensor spans exactly 0..1."""
+_INT16_MAX = 32767
+"""With its reciprocal as scale, an int16 tensor ends exactly at 1."""
+_COARSE_ENOUGH = 0.8 / 255
 _SIXTH = 1.0 / 6.0
 _MATRIX = 2
 _IMAGE = 4
 
 
-@lowers("HardSwish", accepts="float32, or quantized of rank 2 or 4", integer=True)
+@lowers("HardSwish", accepts="float32 or quantized", integer=True, int16=True)
 def lower_hard_swish(context: LoweringContext, node: ir.Node) -> None:
     """HardSwish ``x * clip(x/6 + 1/2, 0, 1)`` -> HARD_SWISH.
 
-    On integers XNNPACK has no such operator, and 19 of them would cut MobileNetV3 into as many
-    parts; there it is the saturating line of `_saturating_line` and a MUL.
+    On 8-bit integers XNNPACK has no such operator, and 19 of them would cut MobileNetV3 into as
+    many parts; there it is the saturating line of `_saturating_line` and a MUL. On 16-bit
+    integers LiteRT has none either.
     """
     value, result = required_input(node, 0), node.outputs[0]
     axes, tensor = context.axes(value), context.tensor(value)
-    if context.integer and context.type_of(value).dtype == "int8":
-        gate = _saturating_line(context, value, (_SIXTH, 0.5), f"{result.name}/gate")
-        operator = Operator("MUL", schema.MulOptionsT())
-        context.result(result, operator, [tensor, gate], axes)
+    if not context.integer:
+        operator = Operator("HARD_SWISH", schema.HardSwishOptionsT())
+        context.result(result, operator, [tensor], axes)
         return
-    operator = Operator("HARD_SWISH", schema.HardSwishOptionsT())
-    context.result(result, operator, [tensor], axes)
+    gate = _gate(context, value, (_SIXTH, 0.5), f"{result.name}/gate")
+    if gate is None:
+        lower_function(context, node, lambda x: x * np.clip(x * _SIXTH + 0.5, 0.0, 1.0))
+        return
+    context.result(result, Operator("MUL", schema.MulOptionsT()), [tensor, gate], axes)
 
 
-@lowers("HardSigmoid", accepts="any alpha and beta", integer=True)
+@lowers("HardSigmoid", accepts="any alpha and beta", integer=True, int16=True)
 def lower_hard_sigmoid(context: LoweringContext, node: ir.Node) -> None:
     """HardSigmoid ``clip(alpha*x + beta, 0, 1)`` as ``relu6(6*alpha*x + 6*beta) / 6``.
 
@@ -62,12 +66,12 @@ def lower_hard_sigmoid(context: LoweringContext, node: ir.Node) -> None:
     alpha, beta = float_attribute(node, "alpha", 0.2), float_attribute(node, "beta", 0.5)
     axes, tensor = context.axes(value), context.tensor(value)
     if context.integer:
-        if context.type_of(result) != UNIT_RANGE:
-            raise Refusal(
-                "output parameters that do not span 0..1", "scale 1/255, zero point -128"
-            )
-        line = _saturating_line(context, value, (alpha, beta), str(result.name))
-        context.bind(result, line, axes)
+        finer = _is_finer(context.type_of(result))
+        gate = None if finer else _gate(context, value, (alpha, beta), str(result.name))
+        if gate is None:
+            lower_function(context, node, lambda x: np.clip(alpha * x + beta, 0.0, 1.0))
+        else:
+            context.bind(result, gate, axes)
         return
     slope, shift = 6.0 * alpha, 6.0 * beta
     stored = [context.shape(value)[axis] for axis in axes]
@@ -84,6 +88,53 @@ def lower_hard_sigmoid(context: LoweringContext, node: ir.Node) -> None:
     context.result(result, Operator("MUL", schema.MulOptionsT()), [tensor, sixth], axes)
 
 
+def _is_finer(kind: TensorType) -> bool:
+    """Whether 8-bit steps are so small that one of 1/255 spans more than one of them."""
+    assert kind.quantization is not None
+    return kind.dtype == "int8" and kind.quantization.scales[0] < _COARSE_ENOUGH
+
+
+def _gate(
+    context: LoweringContext, value: ir.Value, line: tuple[float, float], name: str
+) -> int | None:
+    """``clip(slope*x + shift, 0, 1)`` of a quantized value; None where only a table gives it."""
+    if line[0] <= 0:
+        return None
+    if context.type_of(value).dtype == "int16":
+        return _saturating_sum(context, value, line, name)
+    rank, axes = context.rank(value), context.axes(value)
+    if rank not in {_MATRIX, _IMAGE} or isinstance(context.shape(value)[axes[-1]], str):
+        return None
+    return _saturating_line(context, value, line, name)
+
+
+def _saturating_sum(
+    context: LoweringContext, value: ir.Value, line: tuple[float, float], name: str
+) -> int:
+    """The clip of 16-bit values: MUL by the slope, ADD of the shift.
+
+    RELU bounds the sum below, the range of its integers above.
+    """
+    slope, shift = line
+    source = context.type_of(value)
+    assert source.quantization is not None
+    shape = [context.shape(value)[axis] for axis in context.axes(value)]
+    factor = Parameter(np.array(1, np.int16), _int16(slope))
+    scaled = _int16(source.quantization.scales[0] * slope)
+    inputs = [context.tensor(value), context.operand(factor, f"{name}/slope")]
+    product = Operator("MUL", schema.MulOptionsT())
+    tensor = context.step(product, inputs, shape, scaled, f"{name}/scaled")
+    options = schema.AddOptionsT()
+    options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    step = _int16(max(abs(shift), 1.0) / _INT16_MAX)
+    inputs = [tensor, context.operand(quantized_constant(np.array(shift), step), f"{name}/shift")]
+    return context.step(Operator("ADD", options), inputs, shape, _int16(1 / _INT16_MAX), name)
+
+
+def _int16(scale: float) -> TensorType:
+    return TensorType("int16", Quantization((float(np.float32(scale)),), (0,)))
+
+
 def _saturating_line(
     context: LoweringContext, value: ir.Value, line: tuple[float, float], name: str
 ) -> int:
@@ -92,17 +143,16 @@ def _saturating_line(
     One depthwise 1x1 convolution, whose int8 output with the range 0..1 saturates at both ends
     as the clip would.
 
-    Raises:
-        Refusal: If the value has no int8 quantization, or a rank other than 2 or 4.
+    Args:
+        context: The lowering.
+        value: Of rank 2 or 4, its last stored axis static.
+        line: Slope, which is positive, and shift.
+        name: Name of the tensor.
     """
     slope, shift = line
     value_type = context.type_of(value)
     stored = tuple(context.shape(value)[axis] for axis in context.axes(value))
-    channels = stored[-1] if stored else 0
-    if value_type.dtype != "int8" or slope <= 0:
-        raise Refusal(f"type {value_type.dtype}", "int8 and a positive slope")
-    if len(stored) not in {_MATRIX, _IMAGE} or isinstance(channels, str):
-        raise Refusal(f"rank {len(stored)}, quantized", "rank 2 or 4")
+    channels = int(stored[-1])
     image: tuple[Dim, ...] = stored
     tensor = context.tensor(value)
     if len(stored) == _MATRIX:

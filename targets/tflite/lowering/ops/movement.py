@@ -13,7 +13,7 @@ from edgekit.targets.tflite.lowering.layout import (
     transposed,
 )
 from edgekit.targets.tflite.lowering.node_view import Refusal, ints_attribute, required_input
-from edgekit.targets.tflite.lowering.quantization import is_constant, readers
+from edgekit.targets.tflite.lowering.quantization import is_constant, is_in_blocks, readers
 from edgekit.targets.tflite.lowering.registry import lowers
 
 _MATRIX = 2
@@ -26,6 +26,7 @@ _MATRIX = 2
     "Unsqueeze",
     accepts="a shape known up to the batch",
     integer=True,
+    int16=True,
 )
 def lower_reshape(context: LoweringContext, node: ir.Node) -> None:
     """Any change of shape -> RESHAPE, in the storage order that avoids a TRANSPOSE.
@@ -44,7 +45,8 @@ def lower_reshape(context: LoweringContext, node: ir.Node) -> None:
     if value in context.non_negative:
         context.non_negative.add(result)
     source = context.axes(value)
-    if plan.source != source and _feeds_linear_only(result, before, after):
+    batch_first = bool(source) and source[0] == 0
+    if plan.source != source and batch_first and _feeds_linear_only(result, before, after):
         features = np.arange(int(np.prod([d for d in before[1:] if isinstance(d, int)])))
         order = features.reshape([int(d) for d in before[1:]])
         context.feature_order[result] = order.transpose([a - 1 for a in source[1:]]).reshape(-1)
@@ -58,7 +60,7 @@ def lower_reshape(context: LoweringContext, node: ir.Node) -> None:
     context.bind(result, tensor, target)
 
 
-@lowers("Transpose", accepts="any permutation", integer=True)
+@lowers("Transpose", accepts="any permutation", integer=True, int16=True)
 def lower_transpose(context: LoweringContext, node: ir.Node) -> None:
     """Transpose -> nothing: the stored tensor stays and its axes are renamed.
 
@@ -87,6 +89,8 @@ def _feeds_linear_only(
         and use.node.op_type in {"Gemm", "MatMul"}
         and use.node.inputs[1] is not None
         and is_constant(use.node.inputs[1])
+        # Columns that share a block cannot be moved apart.
+        and not is_in_blocks(use.node.inputs[1])
         and not ("transA" in use.node.attributes and use.node.attributes["transA"].as_int())
         for use in uses
     )

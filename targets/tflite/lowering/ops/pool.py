@@ -17,15 +17,25 @@ from edgekit.targets.tflite.lowering.layout import NHWC
 from edgekit.targets.tflite.lowering.node_view import (
     Refusal,
     int_attribute,
-    ints_attribute,
     required_input,
 )
-from edgekit.targets.tflite.lowering.padding import Window, is_same_padding, read_window
+from edgekit.targets.tflite.lowering.padding import (
+    Window,
+    image_pads,
+    image_pair,
+    is_same_padding,
+    read_window,
+)
 from edgekit.targets.tflite.lowering.quantization import FLOAT32, Parameter, is_never_negative
 from edgekit.targets.tflite.lowering.registry import lowers
 
 
-@lowers("MaxPool", accepts="two spatial axes, no dilation, no indices output", integer=True)
+@lowers(
+    "MaxPool",
+    accepts="one or two spatial axes, no dilation, no indices output",
+    integer=True,
+    int16=True,
+)
 def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
     """MaxPool -> MAX_POOL_2D; padding that SAME does not give is written out.
 
@@ -54,7 +64,7 @@ def lower_max_pool(context: LoweringContext, node: ir.Node) -> None:
     context.result(result, operator, [tensor], NHWC, context.type_of(value))
 
 
-@lowers("AveragePool", accepts="two spatial axes, no dilation", integer=True)
+@lowers("AveragePool", accepts="one or two spatial axes, no dilation", integer=True, int16=True)
 def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     """AveragePool -> AVERAGE_POOL_2D, which divides by the number of elements inside.
 
@@ -64,13 +74,17 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     value = required_input(node, 0)
     window, output_size = _window(context, node)
     input_size = spatial_size(context, value)
-    tensor = context.tensor(value, NHWC)
     counted = bool(int_attribute(node, "count_include_pad", 0))
     declared = _declared_padding(node, window)
     if counted and declared != window:
         raise Refusal("count_include_pad with a window beyond the declared pads", "ceil_mode=0")
     activation, result = context.fused_activation(node)
     same = is_same_padding(window, input_size, output_size)
+    if window.padded and not (same or counted):
+        context.compute_in_float(
+            "an average that leaves out padding would be rounded twice at the border"
+        )
+    tensor = context.tensor(value, NHWC)
     if not window.padded or (same and not counted):
         padding = schema.Padding.SAME if window.padded else schema.Padding.VALID
         operator = pool_operator("AVERAGE_POOL_2D", window, padding, activation)
@@ -81,8 +95,6 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
         operator = pool_operator("AVERAGE_POOL_2D", window, schema.Padding.VALID, activation)
         context.result(result, operator, [tensor], NHWC, context.type_of(value))
         return
-    if context.integer:
-        raise Refusal("uncounted padding that SAME does not give, quantized", "even padding")
     operator = pool_operator("AVERAGE_POOL_2D", window, schema.Padding.VALID, 0)
     batch, channels, *_ = image_shape(context, value)
     pooled = context.step(
@@ -95,13 +107,13 @@ def lower_average_pool(context: LoweringContext, node: ir.Node) -> None:
     context.result(result, Operator("MUL", options), inputs, NHWC)
 
 
-@lowers("GlobalAveragePool", accepts="two spatial axes", integer=True)
+@lowers("GlobalAveragePool", accepts="one or two spatial axes", integer=True, int16=True)
 def lower_global_average_pool(context: LoweringContext, node: ir.Node) -> None:
     """GlobalAveragePool -> MEAN over height and width, keeping them as 1."""
     _global_reduce(context, node, "MEAN")
 
 
-@lowers("GlobalMaxPool", accepts="two spatial axes")
+@lowers("GlobalMaxPool", accepts="one or two spatial axes", integer=True, int16=True)
 def lower_global_max_pool(context: LoweringContext, node: ir.Node) -> None:
     """GlobalMaxPool -> REDUCE_MAX over height and width, keeping them as 1."""
     _global_reduce(context, node, "REDUCE_MAX")
@@ -116,7 +128,9 @@ def _global_reduce(context: LoweringContext, node: ir.Node, name: str) -> None:
     result = node.outputs[0]
     if value in context.non_negative:
         context.non_negative.add(result)
-    context.result(result, Operator(name, options), [context.tensor(value, NHWC), axes], NHWC)
+    made = context.type_of(value if name == "REDUCE_MAX" else result)
+    inputs = [context.tensor(value, NHWC), axes]
+    context.result(result, Operator(name, options), inputs, NHWC, made)
 
 
 def pool_operator(name: str, window: Window, padding: int, activation: int) -> Operator:
@@ -130,7 +144,7 @@ def pool_operator(name: str, window: Window, padding: int, activation: int) -> O
 
 
 def _window(context: LoweringContext, node: ir.Node) -> tuple[Window, tuple[int, int]]:
-    size = ints_attribute(node, "kernel_shape", ())
+    size = image_pair(node, "kernel_shape")
     output_size = spatial_size(context, node.outputs[0])
     window = read_window(node, size, spatial_size(context, required_input(node, 0)), output_size)
     if window.dilations != (1, 1):
@@ -142,7 +156,7 @@ def _declared_padding(node: ir.Node, window: Window) -> Window:
     """The window with the padding that the attributes state, before ceil_mode widens it."""
     if int_attribute(node, "ceil_mode", 0) == 0:
         return window
-    pads = ints_attribute(node, "pads", (0, 0, 0, 0))
+    pads = image_pads(node)
     return Window(window.size, window.strides, window.dilations, window.begin, (pads[2], pads[3]))
 
 

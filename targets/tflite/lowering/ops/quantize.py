@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import stored_shape
 from edgekit.targets.tflite.lowering.node_view import required_input
 from edgekit.targets.tflite.lowering.quantization import parameters_of, signed
 from edgekit.targets.tflite.lowering.registry import lowers
+from edgekit.targets.tflite.lowering.requantize import requantized
 
 
 @lowers("QuantizeLinear", accepts="constant parameters for the whole tensor")
 def lower_quantize(context: LoweringContext, node: ir.Node) -> None:
     """QuantizeLinear -> nothing where the value is stored with these parameters already.
 
-    Else a QUANTIZE: from float, or from integers of other parameters where a kernel demands
-    parameters of its own.
+    Else a QUANTIZE: from float, or from integers of other bits or parameters.
     """
     value, result = required_input(node, 0), node.outputs[0]
     wanted = signed(parameters_of(node))
@@ -31,15 +29,14 @@ def lower_quantize(context: LoweringContext, node: ir.Node) -> None:
     axes = context.axes(value)
     tensor = places[0].tensor if places else context.tensor(value)
     shape = stored_shape(context.shape(value), axes)
-    operator = Operator("QUANTIZE", schema.QuantizeOptionsT())
-    made = context.step(operator, [tensor], shape, wanted, str(result.name))
-    context.bind(result, made, axes)
+    context.bind(result, requantized(context, tensor, shape, wanted, str(result.name)), axes)
 
 
 @lowers("DequantizeLinear", accepts="constant parameters")
 def lower_dequantize(context: LoweringContext, node: ir.Node) -> None:
     """DequantizeLinear -> nothing; a reader that computes in float writes the DEQUANTIZE."""
     value, result = required_input(node, 0), node.outputs[0]
+    parameters_of(node)
     if value.const_value is not None:
         return
     _carry_facts(context, value, result)

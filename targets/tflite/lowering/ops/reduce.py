@@ -29,8 +29,20 @@ _REDUCERS = {
 }
 
 
-@lowers("ReduceMean", "ReduceSum", accepts="constant axes", integer=True)
-@lowers("ReduceMax", "ReduceMin", "ReduceProd", accepts="constant axes")
+_PICKS = frozenset({"ReduceMax", "ReduceMin"})
+"""Reductions to one of the elements, whose integer kernels give it with the input's scale."""
+
+
+@lowers(
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceSum",
+    accepts="constant axes",
+    integer=True,
+    int16=True,
+)
+@lowers("ReduceProd", accepts="constant axes")
 def lower_reduce(context: LoweringContext, node: ir.Node) -> None:
     """A reduction -> MEAN, SUM, REDUCE_MAX ... over the stored positions of its axes."""
     value, result = required_input(node, 0), node.outputs[0]
@@ -51,7 +63,14 @@ def lower_reduce(context: LoweringContext, node: ir.Node) -> None:
     remaining: Axes = axes if keep else without_axes(axes, reduced)
     if value in context.non_negative and node.op_type != "ReduceProd":
         context.non_negative.add(result)
-    context.result(result, Operator(_REDUCERS[node.op_type], options), inputs, remaining)
+    operator = Operator(_REDUCERS[node.op_type], options)
+    context.result(result, operator, inputs, remaining, _made_type(context, node))
+
+
+def _made_type(context: LoweringContext, node: ir.Node) -> TensorType:
+    """Type that the kernel gives its result."""
+    picks = node.op_type in _PICKS
+    return context.type_of(required_input(node, 0) if picks else node.outputs[0])
 
 
 def _reduce_to_scalar(context: LoweringContext, node: ir.Node, inputs: list[int]) -> None:
@@ -62,8 +81,9 @@ def _reduce_to_scalar(context: LoweringContext, node: ir.Node, inputs: list[int]
     rank = context.rank(value)
     name = f"{result.name}/kept"
     operator = Operator(_REDUCERS[node.op_type], options)
-    kept = context.step(operator, inputs, [1] * rank, context.type_of(result), name)
-    scalar = context.reshape(kept, (), context.type_of(result), str(result.name))
+    made = _made_type(context, node)
+    kept = context.step(operator, inputs, [1] * rank, made, name)
+    scalar = context.reshape(kept, (), made, str(result.name))
     context.bind(result, scalar, ())
 
 

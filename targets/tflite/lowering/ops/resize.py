@@ -33,7 +33,12 @@ _ROUNDING: dict[str, Callable[[Doubles], Doubles]] = {
 }
 
 
-@lowers("Resize", accepts="nearest or linear over height and width, constant sizes", integer=True)
+@lowers(
+    "Resize",
+    accepts="nearest or linear over height and width, constant sizes",
+    integer=True,
+    int16=True,
+)
 def lower_resize(context: LoweringContext, node: ir.Node) -> None:
     """Resize of [N,C,H,W] over H and W."""
     value, result = required_input(node, 0), node.outputs[0]

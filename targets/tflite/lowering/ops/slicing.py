@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.layout import stored_shape
 from edgekit.targets.tflite.lowering.node_view import (
     Refusal,
     int_attribute,
@@ -17,43 +20,76 @@ from edgekit.targets.tflite.lowering.node_view import (
 )
 from edgekit.targets.tflite.lowering.registry import lowers
 
+_SPLITS = range(2, 5)
+"""Numbers of parts that XNNPACK (LiteRT 2.1.2) splits into."""
+
 
 @lowers(
     "Slice",
-    accepts="constant starts, ends and axes; positive steps; not along the batch",
+    accepts="constant starts, ends, axes and steps; not along the batch",
     integer=True,
+    int16=True,
 )
 def lower_slice(context: LoweringContext, node: ir.Node) -> None:
-    """Slice -> SLICE, or STRIDED_SLICE where a step is above 1."""
+    """Slice -> SLICE, STRIDED_SLICE where a step is above 1, GATHER where it is negative."""
     value, result = required_input(node, 0), node.outputs[0]
     shape = context.shape(value)
-    rank = len(shape)
-    starts = context.required_constant(required_input(node, 1), "starts").reshape(-1)
-    ends = context.required_constant(required_input(node, 2), "ends").reshape(-1)
-    listed, stepped = optional_input(node, 3), optional_input(node, 4)
-    chosen = range(len(starts)) if listed is None else context.required_constant(listed, "axes")
-    steps = (
-        np.ones(len(starts), np.int64)
-        if stepped is None
-        else context.required_constant(stepped, "steps").reshape(-1)
-    )
-    begin, end, step = (
-        [0] * rank,
-        [dim if isinstance(dim, int) else -1 for dim in shape],
-        [1] * rank,
-    )
-    for first, last, stride, listed_axis in zip(starts, ends, steps, chosen, strict=True):
-        axis = normalized_axis(int(listed_axis), rank)
+    begin, step = [0] * len(shape), [1] * len(shape)
+    end = [dim if isinstance(dim, int) else -1 for dim in shape]
+    backwards: dict[int, range] = {}
+    for axis, chosen in _chosen(context, node):
         size = shape[axis]
         if isinstance(size, str):
             raise Refusal("a slice along a dynamic axis", "static axes")
-        if stride < 1:
-            raise Refusal(f"step {stride}", "steps of at least 1")
-        begin[axis], end[axis], _ = slice(int(first), int(last)).indices(size)
-        step[axis] = int(stride)
+        begin[axis], end[axis], step[axis] = chosen.indices(size)
+        if step[axis] < 0:
+            backwards[axis] = range(begin[axis], end[axis], step[axis])
     if value in context.non_negative:
         context.non_negative.add(result)
-    _write_slice(context, node, (begin, end, step))
+    if backwards:
+        forwards = [axis for axis in range(len(shape)) if axis not in backwards]
+        if any(begin[a] or step[a] != 1 or end[a] not in {-1, shape[a]} for a in forwards):
+            raise Refusal("steps of both signs", "steps of one sign")
+        _write_gathers(context, node, backwards)
+    else:
+        _write_slice(context, node, (begin, end, step))
+
+
+def _chosen(context: LoweringContext, node: ir.Node) -> list[tuple[int, slice]]:
+    """The slice of each axis that the node names."""
+    rank = context.rank(required_input(node, 0))
+    parts = [
+        context.required_constant(required_input(node, index), role).reshape(-1)
+        for index, role in ((1, "starts"), (2, "ends"))
+    ]
+    listed, stepped = optional_input(node, 3), optional_input(node, 4)
+    count = len(parts[0])
+    axes = range(count) if listed is None else context.required_constant(listed, "axes")
+    steps = [1] * count if stepped is None else context.required_constant(stepped, "steps")
+    return [
+        (normalized_axis(int(axis), rank), slice(int(first), int(last), int(stride)))
+        for first, last, stride, axis in zip(*parts, steps, axes, strict=True)
+    ]
+
+
+def _write_gathers(context: LoweringContext, node: ir.Node, chosen: Mapping[int, range]) -> None:
+    """A GATHER along each axis that is read backwards."""
+    value, result = required_input(node, 0), node.outputs[0]
+    axes, value_type = context.axes(value), context.type_of(value)
+    tensor, shape = context.tensor(value), [context.shape(value)[axis] for axis in axes]
+    for place, (axis, indices) in enumerate(chosen.items(), 1):
+        if not indices:
+            raise Refusal("an empty slice", "slices with elements")
+        options = schema.GatherOptionsT()
+        options.axis = axes.index(axis)
+        table = context.index_tensor(np.array(indices, np.int32), f"{node.name}/backwards_{axis}")
+        operator, inputs = Operator("GATHER", options), [tensor, table]
+        shape[axes.index(axis)] = len(indices)
+        if place == len(chosen):
+            context.result(result, operator, inputs, axes, value_type)
+        else:
+            name = f"{result.name}/axis_{axis}"
+            tensor = context.step(operator, inputs, shape, value_type, name)
 
 
 def _write_slice(
@@ -78,35 +114,46 @@ def _write_slice(
     context.result(result, Operator("STRIDED_SLICE", options), inputs, axes, value_type)
 
 
-@lowers("Split", accepts="constant sizes, not along the batch", integer=True)
+@lowers("Split", accepts="constant sizes, not along the batch", integer=True, int16=True)
 def lower_split(context: LoweringContext, node: ir.Node) -> None:
-    """Split -> SPLIT for equal parts (which XNNPACK runs), SPLIT_V for others."""
+    """Split -> SPLIT for two to four equal parts, else a SLICE for each: what XNNPACK runs."""
     value = required_input(node, 0)
-    rank = context.rank(value)
-    axis = normalized_axis(int_attribute(node, "axis", 0), rank)
-    axes = context.axes(value)
+    axis = normalized_axis(int_attribute(node, "axis", 0), context.rank(value))
     sizes = [context.shape(output)[axis] for output in node.outputs]
-    if any(isinstance(size, str) for size in sizes):
+    static = [size for size in sizes if isinstance(size, int)]
+    if len(static) < len(sizes):
         raise Refusal("a split of the dynamic axis", "static axes")
+    if value in context.non_negative:
+        context.non_negative.update(node.outputs)
+    if len(set(static)) == 1 and len(static) in _SPLITS:
+        _write_split(context, node, axis)
+        return
+    axes, start = context.axes(value), 0
+    for index, (output, size) in enumerate(zip(node.outputs, static, strict=True)):
+        dims = [-1 if isinstance(dim, str) else dim for dim in context.shape(output)]
+        begin = [start if a == axis else 0 for a in axes]
+        name = f"{node.name}/part_{index}"
+        inputs = [
+            context.tensor(value),
+            context.index_tensor(np.array(begin, np.int32), f"{name}/begin"),
+            context.index_tensor(np.array([dims[a] for a in axes], np.int32), f"{name}/size"),
+        ]
+        operator = Operator("SLICE", schema.SliceOptionsT())
+        context.result(output, operator, inputs, axes, context.type_of(value))
+        start += size
+
+
+def _write_split(context: LoweringContext, node: ir.Node, axis: int) -> None:
+    value = required_input(node, 0)
+    axes = context.axes(value)
     position = context.index_tensor(np.array(axes.index(axis), np.int32), f"{node.name}/axis")
     outputs = []
     for output in node.outputs:
-        shape = [context.shape(output)[other] for other in axes]
+        shape = stored_shape(context.shape(output), axes)
         tensor = context.model.add_tensor(str(output.name), shape, context.type_of(value))
         outputs.append(tensor)
         context.bind(output, tensor, axes)
-        if value in context.non_negative:
-            context.non_negative.add(output)
-    if len(set(sizes)) == 1:
-        options = schema.SplitOptionsT()
-        options.numSplits = len(sizes)
-        operator, inputs = Operator("SPLIT", options), [position, context.tensor(value)]
-    else:
-        options = schema.SplitVOptionsT()
-        options.numSplits = len(sizes)
-        lengths = context.index_tensor(np.array(sizes, np.int32), f"{node.name}/sizes")
-        operator, inputs = (
-            Operator("SPLIT_V", options),
-            [context.tensor(value), lengths, position],
-        )
-    context.model.add_operator(operator, inputs, outputs)
+    options = schema.SplitOptionsT()
+    options.numSplits = len(outputs)
+    inputs = [position, context.tensor(value)]
+    context.model.add_operator(Operator("SPLIT", options), inputs, outputs)

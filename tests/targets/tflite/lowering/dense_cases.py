@@ -94,6 +94,20 @@ SHAPES = [
         {"x": (2, 3, 4, 2, 3)},
         ops={"TRANSPOSE": 1},
     ),
+    Case(
+        "expand_rank",
+        "y = Expand(x, s)",
+        {"x": (3, 1)},
+        {"s": ints(2, 1, 4)},
+        ops={"BROADCAST_TO": 1},
+    ),
+    Case(
+        "expand_channels_nhwc",
+        "c = Conv(x, k)\ne = Expand(c, s)\ny = Conv(e, l)",
+        {"x": (1, 3, 6, 7)},
+        {"k": (1, 3, 1, 1), "s": ints(1, 4, 1, 1), "l": (2, 4, 1, 1)},
+        ops={"CONV_2D": 2, "BROADCAST_TO": 1},
+    ),
     Case("squeeze", "y = Squeeze(x, a)", {"x": (2, 1, 4, 1)}, {"a": ints(1, 3)}),
     Case("reshape_split", "y = Reshape(x, s)", {"x": (2, 12)}, {"s": ints(0, 3, 4)}),
     Case(
@@ -122,7 +136,15 @@ SHAPES = [
         IMAGE,
         {"s": ints(1, 3)},
         outputs=("y0", "y1"),
-        ops={"SPLIT_V": 1},
+        ops={"SLICE": 2},
+    ),
+    Case(
+        "split_into_many",
+        "c = Conv(x, k)\ny0, y1, y2, y3, y4 = Split <axis = 1, num_outputs = 5> (c)",
+        IMAGE,
+        {"k": (10, 4, 1, 1)},
+        outputs=("y0", "y1", "y2", "y3", "y4"),
+        ops={"CONV_2D": 1, "SLICE": 5},
     ),
     Case(
         "slice_channels",
@@ -135,6 +157,19 @@ SHAPES = [
         "y = Slice(x, b, e, a, s)",
         IMAGE,
         {"b": ints(1, 0), "e": ints(9, 99), "a": ints(2, 3), "s": ints(2, 3)},
+    ),
+    Case(
+        "slice_backwards",
+        "c = Conv(x, k)\ny = Slice(c, b, e, a, s)",
+        IMAGE,
+        {
+            "k": (6, 4, 1, 1),
+            "b": ints(-1, 8),
+            "e": ints(-1000, 2),
+            "a": ints(1, -1),
+            "s": ints(-1, -2),
+        },
+        ops={"CONV_2D": 1, "GATHER": 2},
     ),
     Case("pad_zero", "y = Pad(x, p)", IMAGE, {"p": ints(0, 1, 2, 3, 0, 0, 1, 2)}, ops={"PAD": 1}),
     Case(
@@ -159,6 +194,15 @@ SHAPES = [
         ops={"MIRROR_PAD": 1},
     ),
     Case("gather_vector", "y = Gather <axis = 1> (x, i)", IMAGE, {"i": ints(3, 0, -2)}),
+    *(
+        Case(
+            f"gather_matrix_{axis}",
+            f"c = Conv(x, k)\ny = Gather <axis = {axis}> (c, i)",
+            IMAGE,
+            {"k": (2, 4, 1, 1), "i": ints(0, 0, 0, -1, 0, 0).reshape(3, 2)},
+        )
+        for axis in range(4)
+    ),
     Case("gather_scalar", "y = Gather <axis = 1> (x, i)", IMAGE, {"i": np.array(2, np.int64)}),
     Case("depth_to_space_dcr", "y = DepthToSpace <blocksize = 2> (x)", {"x": (1, 8, 3, 4)}),
     Case(
@@ -196,6 +240,7 @@ ELEMENTWISE = [
         {**IMAGE, "z": (6, 1, 1)},
         {"k": (6, 4, 1, 1)},
     ),
+    Case("broadcast_constant_of_higher_rank", "y = Add(x, c)", {"x": (3, 4)}, {"c": (1, 3, 4)}),
     Case("broadcast_scalar", "y = Mul(x, c)", IMAGE, {"c": scalar(0.25)}),
     Case(
         "add_fused_relu", "a = Add(x, z)\ny = Relu(a)", {"x": (2, 3), "z": (2, 3)}, ops={"ADD": 1}
@@ -293,6 +338,16 @@ REDUCTIONS = [
             {"a": ints(1, -1)},
         )
         for op in ("Max", "Mean", "Min", "Prod", "Sum")
+    ),
+    *(
+        Case(
+            f"reduce_{norm.lower()}",
+            f"c = Conv(x, k)\ny = Reduce{norm} <keepdims = {keep}> (c, a)",
+            IMAGE,
+            {"k": (3, 4, 1, 1), "a": ints(1, 3)},
+        )
+        for norm in ("L1", "L2", "SumSquare")
+        for keep in (0, 1)
     ),
     Case("reduce_all", "y = ReduceSum(x)", IMAGE),
     *(

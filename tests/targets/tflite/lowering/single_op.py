@@ -48,6 +48,7 @@ class Case:
         constants: Initializers: a shape (drawn at random) or an array.
         outputs: Names of the outputs.
         ops: Expected TFLite operators, where the count matters.
+        opset: Operator set version.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Case:
     constants: Mapping[str, Sequence[int] | Array] = field(default_factory=dict)
     outputs: Sequence[str] = ("y",)
     ops: Mapping[str, int] | None = None
+    opset: int = OPSET
 
     def __str__(self) -> str:
         return self.name
@@ -67,7 +69,7 @@ def build(case: Case) -> onnx.ModelProto:
     inputs = ", ".join(f"float[{', '.join(map(str, s))}] {n}" for n, s in case.inputs.items())
     outputs = ", ".join(f"float {name}" for name in case.outputs)
     text = (
-        f'<ir_version: 10, opset_import: ["" : {OPSET}]>\n'
+        f'<ir_version: 10, opset_import: ["" : {case.opset}]>\n'
         f"main ({inputs}) => ({outputs}) {{\n{case.body}\n}}"
     )
     model = onnx.parser.parse_model(text)

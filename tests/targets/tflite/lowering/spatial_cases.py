@@ -230,3 +230,119 @@ RESIZES = [
         ops={"RESIZE_NEAREST_NEIGHBOR": 1},
     ),
 ]
+
+LINE = {"x": (2, 4, 11)}
+
+LINES = [
+    Case(
+        "line_conv",
+        "y = Conv(x, w, b)",
+        LINE,
+        {"w": (6, 4, 3), "b": (6,)},
+        ops={"RESHAPE": 2, "CONV_2D": 1},
+    ),
+    Case(
+        "line_conv_strided_dilated_padded",
+        "y = Conv <pads = [3,1], strides = [2], dilations = [2]> (x, w)",
+        LINE,
+        {"w": (6, 4, 3)},
+        ops={"RESHAPE": 2, "PAD": 1, "CONV_2D": 1},
+    ),
+    Case(
+        "line_conv_grouped",
+        'y = Conv <auto_pad = "SAME_UPPER", group = 2> (x, w)',
+        LINE,
+        {"w": (6, 2, 3)},
+        ops={"RESHAPE": 2, "CONV_2D": 1},
+    ),
+    Case(
+        "line_chain_is_reshaped_at_its_ends_only",
+        "a = Conv <pads = [1,1]> (x, k)\nr = Relu(a)\ns = Sigmoid(r)\nm = Mul(r, s)\n"
+        "d = Conv <group = 6, pads = [1,1]> (m, e)\nn = Mul(d, f)\nu = Add(n, r)\n"
+        "p = MaxPool <kernel_shape = [2], strides = [2]> (u)\nc = Concat <axis = 1> (p, p)\n"
+        "y = Conv(c, l)",
+        LINE,
+        {"k": (6, 4, 3), "e": (6, 1, 3), "f": (6, 1), "l": (3, 12, 1)},
+        ops={
+            "RESHAPE": 2,
+            "CONV_2D": 2,
+            "LOGISTIC": 1,
+            "MUL": 2,
+            "DEPTHWISE_CONV_2D": 1,
+            "ADD": 1,
+            "MAX_POOL_2D": 1,
+            "CONCATENATION": 1,
+        },
+    ),
+    Case(
+        "line_transposes_cancel",
+        "t = Transpose <perm = [0,2,1]> (x)\nc = Conv(t, k)\nr = Tanh(c)\n"
+        "y = Transpose <perm = [0,2,1]> (r)",
+        LINE,
+        {"k": (5, 11, 1)},
+        ops={"RESHAPE": 2, "CONV_2D": 1, "TANH": 1},
+    ),
+    Case(
+        "line_split_and_softmax",
+        "c = Conv(x, k)\na, b = Split <axis = 1, num_outputs = 2> (c)\nd = Sub(a, b)\n"
+        "y = Softmax <axis = 1> (d)",
+        LINE,
+        {"k": (6, 4, 3)},
+        ops={"RESHAPE": 2, "CONV_2D": 1, "SPLIT": 1, "SUB": 1, "SOFTMAX": 1},
+    ),
+    Case(
+        "line_added_to_a_plain_value",
+        "c = Conv <pads = [1,1]> (x, k)\ny = Add(c, z)",
+        {**LINE, "z": (2, 4, 11)},
+        {"k": (4, 4, 3)},
+    ),
+    Case(
+        "line_added_to_a_vector",
+        "c = Conv <pads = [1,1]> (x, k)\ny = Add(c, z)",
+        {**LINE, "z": (11,)},
+        {"k": (4, 4, 3)},
+    ),
+    Case(
+        "line_flattened",
+        "c = Conv(x, k)\nr = Relu(c)\nf = Flatten(r)\ny = Gemm(f, w)",
+        LINE,
+        {"k": (3, 4, 3), "w": (27, 5)},
+        ops={"RESHAPE": 2, "CONV_2D": 1, "FULLY_CONNECTED": 1},
+    ),
+    Case(
+        "line_transposed_conv",
+        "y = ConvTranspose <strides = [3], pads = [1,1], output_padding = [1]> (x, w, b)",
+        LINE,
+        {"w": (4, 3, 5), "b": (3,)},
+        ops={"RESHAPE": 2, "TRANSPOSE_CONV": 1, "SLICE": 1},
+    ),
+    Case(
+        "line_transposed_conv_grouped_dilated",
+        "y = ConvTranspose <group = 2, dilations = [2], strides = [2]> (x, w)",
+        LINE,
+        {"w": (4, 3, 2)},
+    ),
+    Case(
+        "line_max_pool_padded",
+        "y = MaxPool <kernel_shape = [3], strides = [2], pads = [1,1]> (x)",
+        {"x": (1, 3, 8)},
+        ops={"RESHAPE": 2, "PADV2": 1, "MAX_POOL_2D": 1},
+    ),
+    Case(
+        "line_average_pool_divisor_corrected",
+        "y = AveragePool <kernel_shape = [3], strides = [2], pads = [1,1]> (x)",
+        {"x": (1, 3, 8)},
+        ops={"RESHAPE": 2, "PAD": 1, "AVERAGE_POOL_2D": 1, "MUL": 1},
+    ),
+    Case(
+        "line_average_pool_ceil",
+        "y = AveragePool <kernel_shape = [3], strides = [2], ceil_mode = 1> (x)",
+        {"x": (1, 3, 10)},
+    ),
+    Case(
+        "line_global_pools",
+        "a = GlobalAveragePool(x)\nb = GlobalMaxPool(x)\nc = Add(a, b)\ny = Flatten(c)",
+        LINE,
+        ops={"RESHAPE": 2, "MEAN": 1, "REDUCE_MAX": 1, "ADD": 1},
+    ),
+]

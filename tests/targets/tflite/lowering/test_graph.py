@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -12,6 +14,7 @@ from edgekit.errors import UnsupportedGraphError
 from edgekit.targets.tflite.lowering import LoweringOptions, check_graph, lower_graph
 from tests.targets.tflite.lowering.single_op import (
     IMAGE,
+    Array,
     Case,
     build,
     check,
@@ -20,6 +23,7 @@ from tests.targets.tflite.lowering.single_op import (
     random_inputs,
     run_litert,
     run_onnxruntime,
+    scalar,
 )
 
 NETWORK = Case(
@@ -105,20 +109,19 @@ def test_dynamic_batch_runs_at_other_batch_sizes() -> None:
 def test_all_refused_nodes_are_listed_with_reason_and_remedy() -> None:
     case = Case(
         "refused",
-        "c = Conv(x, k)\ne = Erf(c)\nm = MatMul(e, e)\n"
-        'p = Pad <mode = "edge"> (m, q)\ny = Relu(p)',
+        'c = Conv(x, k)\ne = Erf(c)\nm = Mish(e)\np = Pad <mode = "wrap"> (m, q)\ny = Relu(p)',
         {"x": (1, 3, 6, 6)},
         {"k": (3, 3, 1, 1), "q": ints(0, 0, 1, 1, 0, 0, 1, 1)},
     )
     model = ir.from_proto(build(case))
     with pytest.raises(UnsupportedGraphError) as raised:
         lower_graph(model, LoweringOptions())
-    assert [node.op for node in raised.value.nodes] == ["Erf", "MatMul", "Pad"]
+    assert [node.op for node in raised.value.nodes] == ["Erf", "Mish", "Pad"]
     message = str(raised.value)
     assert "Erf (node 'node_1', opset 20, shapes [1,3,6,6], dtypes float)" in message
-    assert "mode 'edge'; accepted: constant or reflect" in message
+    assert "mode 'wrap'; accepted: constant, reflect or edge" in message
     assert "--engine onnx2tf" in message
-    assert [node.op for node in check_graph(model).unsupported] == ["Erf", "MatMul", "Pad"]
+    assert [node.op for node in check_graph(model).unsupported] == ["Erf", "Mish", "Pad"]
 
 
 def test_custom_domains_are_refused() -> None:
@@ -171,3 +174,127 @@ def test_outputs_without_images_keep_the_order_of_onnx() -> None:
     case = Case("plain", "y = Softmax <axis = 1> (x)", {"x": (1, 3, 4, 5)})
     lowered = lower_graph(ir.from_proto(build(case)), LoweringOptions())
     assert lowered.signature.output("y").stored_axes is None
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "reason"),
+    [
+        ("m", np.array(0, np.int8), "a scale computed at run time"),
+        ("k", np.array(3, np.int16), "16-bit integers with a zero point other than 0"),
+        ("k", np.array(3, np.uint16), "quantization to uint16"),
+    ],
+)
+def test_quantization_without_tensors_for_it_is_refused(
+    scale: str, zero_point: Array, reason: str
+) -> None:
+    case = Case(
+        "refused",
+        f"m = ReduceMean <keepdims = 0> (x)\nq = QuantizeLinear(x, {scale}, z)\n"
+        f"y = DequantizeLinear(q, {scale}, z)",
+        {"x": (1, 4)},
+        {"k": scalar(0.1), "z": zero_point},
+        opset=21,
+    )
+    with pytest.raises(UnsupportedGraphError) as raised:
+        lower_graph(ir.from_proto(build(case)), LoweringOptions())
+    assert [node.op for node in raised.value.nodes] == ["QuantizeLinear", "DequantizeLinear"]
+    assert str(raised.value).count(reason) == 2
+
+
+def test_a_used_mean_of_a_layer_norm_is_refused() -> None:
+    case = Case(
+        "mean", "y, m = LayerNormalization(x, s)", {"x": (2, 3)}, {"s": (3,)}, outputs=("y", "m")
+    )
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert "the outputs Mean or InvStdDev are used; accepted: the normalized output alone" in str(
+        refused
+    )
+
+
+def test_a_recurrent_layer_that_is_not_unrolled_is_refused_with_the_reason() -> None:
+    case = Case(
+        "long", "y = LSTM <hidden_size = 2> (x, w, r)", {"x": (200, 1, 3)},
+        {"w": (1, 8, 3), "r": (1, 8, 2)},
+    )  # fmt: skip
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert (
+        "its sequence has 200 steps; at most 128 are unrolled; accepted: constant weights"
+        in str(refused)
+    )
+
+
+def test_an_output_that_no_operator_makes_is_refused() -> None:
+    case = Case("mask", "y, m = Dropout(x)\nz = Cast <to = 1> (m)", IMAGE, outputs=("y", "z"))
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert "its output 'm' is read, which TFLite does not make" in str(refused)
+
+
+def test_empty_tensors_are_refused() -> None:
+    case = Case("empty", "y = ReduceSum(x, a)", {"x": (2, 0, 4)}, {"a": ints(1)})
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert "an empty tensor; accepted: tensors with elements" in str(refused)
+
+
+def test_inputs_of_types_without_tensors_are_refused() -> None:
+    model = build(Case("wide", "y = Neg(x)", {"x": (2, 3)}))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.UINT16
+    first, second = check_graph(ir.from_proto(model)).unsupported
+    assert "input (node 'x', opset 20, shapes [2,3], dtypes uint16): 'x' has type uint16" in str(
+        first
+    )
+    assert second.op == "Neg"
+
+
+LINE = (
+    "c = Conv <pads = [1,1]> (x, k)\ns = Sigmoid(c)\nm = Mul(s, c)\n"
+    "t = Transpose <perm = [0,2,1]> (m)\ny = LayerNormalization(t, g)"
+)
+PRODUCT = "a = MatMul(x, w)\nb = Transpose <perm = [0,2,1]> (x)\ny = MatMul(a, b)"
+GRU = "t = Transpose <perm = [1,0,2]> (x)\ny, h = GRU <hidden_size = 3> (t, i, r)"
+
+
+@pytest.mark.parametrize("body", [LINE, PRODUCT, GRU], ids=["line", "product", "gru"])
+def test_a_dynamic_batch_of_other_operators(body: str) -> None:
+    constants = {"k": (4, 4, 3), "g": (4,), "w": (9, 9), "i": (1, 9, 9), "r": (1, 9, 3)}
+    used = {name: shape for name, shape in constants.items() if f" {name}" in body}
+    case = Case("dynamic", body, {"x": ("batch", 4, 9)}, used)
+    model = build(case)
+    lowered = lower_graph(ir.from_proto(model), LoweringOptions())
+    for batch in (1, 3):
+        feeds = random_inputs(case, batch)
+        expected = run_onnxruntime(model, feeds)["y"]
+        actual = run_litert(lowered.data, lowered.signature, feeds, delegate=True)["y"]
+        assert actual.shape == expected.shape
+        assert np.abs(actual - expected).max() <= 5e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_integers_at_the_border_of_the_graph(dtype: type[np.integer[Any]]) -> None:
+    """Graphs whose inputs and outputs are quantized already keep their integers."""
+    zero = np.array(100 if dtype is np.uint8 else -28, dtype)
+    case = Case(
+        "border",
+        "x = DequantizeLinear(i, s, z)\nr = Relu(x)\no = QuantizeLinear(r, s, z)",
+        {"i": (1, 2, 4, 4)},
+        {"s": scalar(0.1), "z": zero},
+        outputs=("o",),
+    )
+    model = build(case)
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    lowered = lower_graph(ir.from_proto(model), LoweringOptions())
+    feeds = {"i": np.random.default_rng(0).integers(0, 120, (1, 2, 4, 4)).astype(dtype)}
+    expected = run_onnxruntime(model, feeds)["o"]
+    actual = run_litert(lowered.data, lowered.signature, feeds, delegate=True)["o"]
+    assert actual.dtype == expected.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(actual, expected)
+    assert len(np.unique(expected)) > 5
+
+
+def test_dropout_in_training_is_refused() -> None:
+    case = Case("dropout", "y = Dropout(x, r, t)", IMAGE, {"r": scalar(0.5), "t": np.array(True)})
+    (refused,) = check_graph(ir.from_proto(build(case))).unsupported
+    assert "Dropout in training mode; accepted: training_mode absent or constantly false" in str(
+        refused
+    )

@@ -92,6 +92,18 @@ def test_channel_shuffle_stays_in_nhwc() -> None:
     assert (merged.source, merged.result) == ((0, 3, 4, 1, 2), NHWC)
 
 
+def test_heads_are_merged_into_the_last_axis() -> None:
+    heads_first = transposed(identity(4), (0, 2, 1, 3))
+    merged = plan_reshape((1, 50, 4, 16), (1, 50, 64), heads_first)
+    assert (merged.source, merged.result) == (identity(4), identity(3))
+
+
+def test_what_is_moved_anyway_is_moved_into_the_logical_order() -> None:
+    # MobileViT's patches, two by two pixels of an NHWC image: [p, q, h, w, C].
+    patches = plan_reshape((2, 2, 16, 16, 64), (4, 256, 64), (2, 0, 3, 1, 4))
+    assert (patches.source, patches.result) == (identity(5), identity(3))
+
+
 def test_a_dynamic_batch_is_a_factor_of_its_own() -> None:
     plan = plan_reshape(("batch", 8, 1, 1), ("batch", 8), NHWC)
     assert (plan.source, plan.result) == (NHWC, (0, 1))

@@ -55,6 +55,13 @@ _CASES: tuple[tuple[int, str, str, str, Weights], ...] = (
     (22, "1,3,4,4", "1,2,4,4", "Conv (x, w)", {"w": random(2, 3, 1, 1)}),
     (24, "2,9", "2,9", "Swish (x)", {}),
     (24, "2,9", "2,9", "Swish <alpha = 2.0> (x)", {}),
+    (23, "2,3,9", "2,3,9", "RMSNormalization (x, s)", {"s": random(9)}),
+    (23, "2,3,9", "2,3,9", "RMSNormalization <axis = 1, epsilon = 0.1> (x, s)",
+     {"s": random(3, 9)}),
+    (21, "2,6,4,3", "2,6,4,3", "GroupNormalization <num_groups = 3> (x, s, b)",
+     {"s": random(6), "b": random(6, seed=1)}),
+    (22, "2,6", "2,6", "GroupNormalization <num_groups = 2, epsilon = 0.1> (x, s, b)",
+     {"s": random(6), "b": random(6, seed=1)}),
 )  # fmt: skip
 
 

@@ -111,3 +111,56 @@ def test_a_constant_output_stays_a_node() -> None:
         "(float[1] x) => (float[1] y, float[2] z) { y = Abs (x) z = Neg (w) }", w=random(2)
     )
     assert not apply(model, FoldConstants())
+
+
+_LOOP = (
+    "Loop <body = steps (int64 i, bool go, float[1] a) => (bool more, float[1] b) "
+    "{ more = Identity (go) b = Add (a, other) }> (trips, go_on, start)"
+)
+
+
+def test_a_loop_over_constants_folds_with_what_it_captures() -> None:
+    model = graph(
+        f"(float[3] x) => (float[3] y) {{ v = {_LOOP.replace('other', 'step')} y = Mul (x, v) }}",
+        trips=np.asarray(4),
+        go_on=np.asarray(True),
+        start=np.array([1], np.float32),
+        step=np.array([0.5], np.float32),
+    )
+    assert apply(model, FoldConstants())
+    RemoveDead()(model)
+    assert ops(model) == {"Mul": 1}
+    assert list(model.graph.initializers) == ["v"]
+
+
+def test_a_loop_that_captures_an_input_stays() -> None:
+    model = graph(
+        f"(float[1] x) => (float[1] v) {{ v = {_LOOP.replace('other', 'x')} }}",
+        trips=np.asarray(4),
+        go_on=np.asarray(True),
+        start=np.array([1], np.float32),
+    )
+    assert not apply(model, FoldConstants())
+
+
+def test_a_constant_sequence_is_followed() -> None:
+    model = graph(
+        "(float[3] x) => (float[3] y) { e = SequenceEmpty () s = SequenceInsert (e, a) "
+        "t = SequenceInsert (s, b) v = SequenceAt (t, last) y = Mul (x, v) }",
+        a=random(3),
+        b=random(3, seed=1),
+        last=np.asarray(1),
+    )
+    assert apply(model, FoldConstants())
+    RemoveDead()(model)
+    assert ops(model) == {"Mul": 1}
+    assert not FoldConstants()(model).modified
+
+
+def test_a_sequence_of_an_input_stays() -> None:
+    model = graph(
+        "(float[3] x) => (float[3] y) { e = SequenceEmpty () s = SequenceInsert (e, x) "
+        "y = SequenceAt (s, first) }",
+        first=np.asarray(0),
+    )
+    assert not apply(model, FoldConstants())
