@@ -25,7 +25,7 @@ class QatConfig(StageConfig):
         "of the float model alone, whatever they mean; auto classifies where the data has labels "
         "and the float model predicts them.",
     )
-    epochs: int = Field(2, ge=1, description="Passes over the training set.")
+    epochs: int = Field(3, ge=1, description="Passes over the training set.")
     batch_size: int = Field(
         64,
         ge=1,
@@ -35,9 +35,14 @@ class QatConfig(StageConfig):
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="AdamW, or SGD with Nesterov momentum 0.9."
     )
-    lr: float = Field(1e-4, gt=0, description="Highest learning rate of weights and biases.")
+    lr: float = Field(
+        3e-4,
+        gt=0,
+        description="Highest learning rate of weights and biases; for adamw as a share of each "
+        "tensor's root mean square, which differs much between layers.",
+    )
     scale_lr: float = Field(
-        3e-3,
+        1e-3,
         gt=0,
         description="Highest learning rate of learned scales, of which the logarithm is learned.",
     )
@@ -71,7 +76,7 @@ class QatConfig(StageConfig):
         description="Share of the steps, at the end, in which no scale changes any more.",
     )
     distillation: float = Field(
-        0.5,
+        0.9,
         ge=0,
         le=1,
         description="Share of the loss that compares with the float model; the rest is the loss "
@@ -92,7 +97,8 @@ class QatConfig(StageConfig):
     )
     keep: Literal["best", "last"] = Field(
         "best",
-        description="best keeps the epoch that does best on the samples kept back, which may be "
+        description="best keeps the epoch that does best on the samples kept back (the lowest "
+        "loss of those whose accuracy is within the standard error of the highest), which may be "
         "the state before training; last keeps the last epoch whatever it does.",
     )
     threads: int = Field(

@@ -37,12 +37,14 @@ class Course:
     Attributes:
         curve: The state before training and each epoch.
         start: Score before training.
-        best_score: Highest score so far.
-        best: Its epoch; None for the state before training.
+        highest: Score whose value is the highest so far.
+        best_score: Score of the best epoch so far.
+        best: That epoch; None for the state before training.
     """
 
     curve: list[QatEpoch]
     start: Score
+    highest: Score
     best_score: Score
     best: Best | None = None
 
@@ -50,7 +52,20 @@ class Course:
     def of(cls, start: Score) -> Course:
         """Before the first epoch."""
         point = QatEpoch(epoch=0, loss=None, score=start.value, held_out_loss=start.loss, lr=None)
-        return cls([point], start, start)
+        return cls([point], start, start, start)
+
+    def improves(self, score: Score) -> bool:
+        """Whether an epoch is the best so far.
+
+        Of those whose share of right predictions is within the standard error of the highest,
+        the one with the lowest loss is the best: a few samples more or less are chance.
+        """
+        if score.value > self.highest.value:
+            self.highest = score
+        least = self.highest.value - self.highest.error
+        if score.value < least:
+            return False
+        return self.best_score.value < least or score.loss < self.best_score.loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,7 @@ class Machinery:
         return {
             "curve": [point.model_dump() for point in course.curve],
             "start": asdict(course.start),
+            "highest": asdict(course.highest),
             "best_score": asdict(course.best_score),
             "best": None if best is None else {"epoch": best.epoch, "state": best.state},
             "twin": self.twin.state_dict(),
@@ -134,6 +150,7 @@ class Machinery:
         return Course(
             curve=[QatEpoch.model_validate(point) for point in state["curve"]],
             start=Score(**state["start"]),
+            highest=Score(**state["highest"]),
             best_score=Score(**state["best_score"]),
             best=None if best is None else Best(best["epoch"], best["state"]),
         )

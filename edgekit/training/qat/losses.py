@@ -32,14 +32,12 @@ class Score:
         value: Share of right predictions, or for ``task = "imitate"`` the signal-to-noise
             ratio of all outputs against the float model, in dB.
         loss: Mean loss.
+        error: Standard error of a share, ``sqrt(p (1 - p) / n)``; 0 for other values.
     """
 
     value: float
     loss: float
-
-    def better_than(self, other: Score) -> bool:
-        """True for a higher value, or the same one with a lower loss."""
-        return (self.value, -self.loss) > (other.value, -other.loss)
+    error: float = 0.0
 
     def has_collapsed(self, start: Score, config: QatConfig) -> bool:
         """True when what the model could do before training is lost.
@@ -224,6 +222,7 @@ class ScoreSums:
         """Of all batches so far."""
         loss = self.loss / self.samples
         if self.loss_of.classifies:
-            return Score(self.hits / self.samples, loss)
+            share = self.hits / self.samples
+            return Score(share, loss, math.sqrt(share * (1.0 - share) / self.samples))
         # The loss is the noise as a share of the signal.
         return Score(-10 * math.log10(max(loss, _TINY)), loss)

@@ -219,7 +219,7 @@ class _Training:
             )
             if score.has_collapsed(course.start, self._config):
                 raise GateError(_collapsed(course, epoch, self._config))
-            if score.better_than(course.best_score) or self._config.keep == "last":
+            if course.improves(score) or self._config.keep == "last":
                 course.best_score = score
                 course.best = Best(epoch, _settled_state(self._twin))
             if checkpoint is not None:
