@@ -325,11 +325,11 @@ def run_project(
 def project_name(source: str) -> str:
     """A name for files: the factory, the zoo's name, or the file's stem.
 
-    >>> project_name("models/net.onnx"), project_name("net.py:build"), project_name("timm:a.b@c")
+    >>> project_name("models/net.qdq.onnx"), project_name("net.py:build"), project_name("timm:a.b@c")
     ('net', 'build', 'a.b')
     """
     place, colon, last = source.rpartition(":")
-    name = last.partition("@")[0] if colon and place else Path(source).stem
+    name = last.partition("@")[0] if colon and place else Path(source).stem.removesuffix(".qdq")
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-") or "model"
 
 
