@@ -325,7 +325,7 @@ def run_project(
 def project_name(source: str) -> str:
     """A name for files: the factory, the zoo's name, or the file's stem.
 
-    >>> project_name("models/net.qdq.onnx"), project_name("net.py:build"), project_name("timm:a.b@c")
+    >>> project_name("a/net.qdq.onnx"), project_name("net.py:build"), project_name("timm:a.b@c")
     ('net', 'build', 'a.b')
     """
     place, colon, last = source.rpartition(":")
