@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgekit.data.contract import DataSpec
+from edgekit.data.image_folder import is_unlabelled
 from edgekit.data.npz import is_npz, open_arrays
 
 
@@ -16,7 +17,4 @@ def has_labels(spec: DataSpec) -> bool:
     """
     if is_npz(spec):
         return open_arrays(spec).targets is not None
-    # Pillow comes with it, which commands that only ask for help need not load.
-    from edgekit.data.image_folder import is_unlabelled
-
     return not is_unlabelled(spec)

@@ -14,7 +14,6 @@ from edgekit.core.metrics import Unavailable
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.core.target import Session
 from edgekit.data.datasets import DataSpec, data_files, open_dataset
-from edgekit.data.labels import has_labels
 from edgekit.errors import InputError
 from edgekit.measure.accuracy import DEFAULT_BATCH, classify
 from edgekit.measure.results import EvaluationResult, write_result
@@ -96,6 +95,8 @@ class EvaluateStage:
 
 
 def _reason(data: DataSpec, error: InputError) -> str:
+    from edgekit.data.labels import has_labels
+
     return str(error) if has_labels(data) else f"Data set {data.set!r} has no labels."
 
 
