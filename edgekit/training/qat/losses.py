@@ -32,7 +32,7 @@ class Score:
         value: Share of right predictions, or for ``task = "imitate"`` the signal-to-noise
             ratio of all outputs against the float model, in dB.
         loss: Mean loss.
-        error: Standard error of a share, ``sqrt(p (1 - p) / n)``; 0 for other values.
+        error: See `standard_error`; 0 for other values than shares.
     """
 
     value: float
@@ -48,6 +48,17 @@ class Score:
         if config.task == "classify":
             return self.value < start.value / 2
         return self.value < min(0.0, start.value)
+
+
+def standard_error(hits: int, samples: int) -> float:
+    """Standard error of a share, ``sqrt(p (1 - p) / n)`` with two hits and two misses added.
+
+    Without them it would be 0 where all samples are right (Agresti and Coull, Approximate is
+    better than "exact" for interval estimation of binomial proportions, 1998).
+    """
+    count = samples + 4
+    share = (hits + 2) / count
+    return math.sqrt(share * (1.0 - share) / count)
 
 
 def gives_probabilities(twin: TorchTwin, output: int = 0) -> bool:
@@ -222,7 +233,6 @@ class ScoreSums:
         """Of all batches so far."""
         loss = self.loss / self.samples
         if self.loss_of.classifies:
-            share = self.hits / self.samples
-            return Score(share, loss, math.sqrt(share * (1.0 - share) / self.samples))
+            return Score(self.hits / self.samples, loss, standard_error(self.hits, self.samples))
         # The loss is the noise as a share of the signal.
         return Score(-10 * math.log10(max(loss, _TINY)), loss)

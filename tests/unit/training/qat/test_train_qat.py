@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from edgekit.training.qat.config import QatConfig
 from edgekit.training.qat.course import Course
 from edgekit.training.qat.fake_quantize import QuantizerOptions, TrainableFakeQuantize
 from edgekit.training.qat.fusion import fused_graph
-from edgekit.training.qat.losses import Score, gives_probabilities
+from edgekit.training.qat.losses import Score, gives_probabilities, standard_error
 from edgekit.training.qat.optimizer import make_qat_optimizer
 from edgekit.training.qat.samples import UnlabelledSamples
 from edgekit.training.qat.train import train_qat
@@ -215,6 +217,12 @@ def test_of_epochs_that_chance_may_tell_apart_the_lowest_loss_is_best() -> None:
     course.best_score = Score(0.92, 2.0, 0.01)
     assert not course.improves(Score(0.905, 0.1, 0.01))
     assert course.improves(Score(0.911, 1.9, 0.01))
+
+
+def test_the_error_of_a_share_is_never_nothing() -> None:
+    assert standard_error(500, 1000) == pytest.approx(0.5 / math.sqrt(1000), rel=0.01)
+    # One sample more or less of a thousand is chance, also next to all of them.
+    assert 0.001 < standard_error(1000, 1000) < 0.002
 
 
 def test_layers_move_by_the_same_share_of_their_size() -> None:
