@@ -29,19 +29,29 @@ from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
 from edgekit.pipeline.project import (
     BenchmarkSection,
+    EvaluateSection,
     ModelSection,
     ProjectConfig,
+    QatSection,
     QuantizeSection,
     TargetSection,
 )
 from edgekit.quantization.options import QuantizeOptions
+from edgekit.training.qat.config import QatConfig
 
 if TYPE_CHECKING:
     import torch
 
     from edgekit.pipeline.run_result import RunResult
 
-__all__ = ["ConvertOptions", "ConvertResult", "conversion_project", "convert", "run_project"]
+__all__ = [
+    "ConvertOptions",
+    "ConvertResult",
+    "conversion_project",
+    "convert",
+    "quantize",
+    "run_project",
+]
 
 
 class ConvertOptions(FrozenModel):
@@ -93,6 +103,19 @@ class ConvertOptions(FrozenModel):
     quantize: QuantizeOptions = Field(
         default_factory=QuantizeOptions, description="How int8 artifacts are quantized."
     )
+    qat: QatConfig | None = Field(
+        None,
+        description="Fine-tune each QDQ graph with integer activations before targets are lowered "
+        "from it; None leaves it as post-training quantization gives it.",
+    )
+    qat_data: DataSpec | None = Field(
+        None,
+        description="Data set to fine-tune with, of which the training split is taken; data by "
+        "default.",
+    )
+    schemes: tuple[Precision, ...] = Field(
+        (), description="Numeric forms whose QDQ graph is made even where no target asks for it."
+    )
     bench: BenchConfig | None = Field(
         default_factory=BenchConfig, description="How latency is measured; None leaves it out."
     )
@@ -116,6 +139,18 @@ class ConvertResult:
     outputs: tuple[Path, ...]
     summary: RunSummary
     notes: tuple[str, ...] = ()
+
+    @property
+    def qdq_graph(self) -> Path:
+        """The QDQ graph; of several, the first that was asked for.
+
+        Raises:
+            KeyError: If none was made.
+        """
+        for path in self.outputs:
+            if path.name.endswith(".qdq.onnx"):
+                return path
+        raise KeyError("qdq.onnx")
 
     def artifact(self, target: str, precision: Precision = "float32") -> Path:
         """The file that was made for a target.
@@ -177,6 +212,47 @@ def convert(
     return ConvertResult(result.outputs, result.summary, notes)
 
 
+def quantize(
+    model: torch.nn.Module | str | Path,
+    *,
+    data: str | DataSpec | None = None,
+    example_inputs: Sequence[torch.Tensor] | None = None,
+    schemes: Sequence[Precision] = ("int8",),
+    targets: Sequence[str] = (),
+    output: str | Path = "out",
+    options: ConvertOptions | None = None,
+) -> ConvertResult:
+    """Quantizes a model, fine-tunes it if ``options.qat`` says so, and measures what it costs.
+
+    Args:
+        model: See `convert`; also a QDQ graph that was made before, which is then fine-tuned.
+        data: Data set whose training split is calibrated and fine-tuned with, and whose test
+            split accuracy is measured on where it has labels; short for ``options.data``.
+        example_inputs: See `convert`.
+        schemes: Numeric forms, one QDQ graph each.
+        targets: Names of targets that are lowered from it; none makes the graph alone.
+        output: Folder for graphs, artifacts and the report, made if need be.
+        options: Everything else.
+
+    Raises:
+        EdgekitError: See `convert`; `GateError` if the training diverges.
+    """
+    options = options or ConvertOptions(bench=None)
+    updates: dict[str, object] = {"schemes": tuple(schemes)}
+    if data is not None:
+        if options.data is not None:
+            raise UsageError("Give the data set as data or in options.data, not both.")
+        updates["data"] = DataSpec(set=data) if isinstance(data, str) else data
+    return convert(
+        model,
+        example_inputs=example_inputs,
+        targets=targets,
+        precisions=schemes,
+        output=output,
+        options=options.model_copy(update=updates),
+    )
+
+
 def conversion_project(
     source: str,
     targets: Sequence[str],
@@ -206,8 +282,13 @@ def conversion_project(
             data=options.data,
             targets=sections,
             quantize=QuantizeSection(
-                calibration=options.calibration, **options.quantize.model_dump()
+                calibration=options.calibration,
+                schemes=options.schemes,
+                qat=options.qat is not None,
+                **options.quantize.model_dump(),
             ),
+            qat=QatSection(data=options.qat_data, **(options.qat or QatConfig()).model_dump()),
+            evaluate=EvaluateSection(required=not options.schemes),
             benchmark=benchmark,
         )
     except ValidationError as error:
@@ -244,11 +325,11 @@ def run_project(
 def project_name(source: str) -> str:
     """A name for files: the factory, the zoo's name, or the file's stem.
 
-    >>> project_name("models/net.onnx"), project_name("net.py:build"), project_name("timm:a.b@c")
+    >>> project_name("a/net.qdq.onnx"), project_name("net.py:build"), project_name("timm:a.b@c")
     ('net', 'build', 'a.b')
     """
     place, colon, last = source.rpartition(":")
-    name = last.partition("@")[0] if colon and place else Path(source).stem
+    name = last.partition("@")[0] if colon and place else Path(source).stem.removesuffix(".qdq")
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-") or "model"
 
 

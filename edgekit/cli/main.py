@@ -18,6 +18,9 @@ COMMANDS: dict[str, CommandEntry] = {
     "convert": CommandEntry(
         "edgekit.cli.convert", "Convert a model and check every artifact against its source."
     ),
+    "quantize": CommandEntry(
+        "edgekit.cli.quantize", "Quantize a model, fine-tune it, and compare the accuracy."
+    ),
     "run": CommandEntry("edgekit.cli.run", "Run the pipeline that an edgekit.toml describes."),
     "targets": CommandEntry(
         "edgekit.cli.targets", "List the targets and what this machine can do with each."

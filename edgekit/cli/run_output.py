@@ -12,12 +12,14 @@ from edgekit.report.figures import (
     format_difference,
     format_interval,
     format_ms,
+    format_share,
     worst_relative,
 )
+from edgekit.report.qat_tables import ledger_tables
 from edgekit.report.summary_table import conditions
 
 if TYPE_CHECKING:
-    from edgekit.core.run_summary import RunSummary, TargetResult
+    from edgekit.core.run_summary import QatSummary, RunSummary, TargetResult
     from edgekit.pipeline.run_result import RunResult
 
 
@@ -28,7 +30,10 @@ type _Missing = dict[tuple[str, str], list[str]]
 def print_run(result: RunResult) -> None:
     """The table of figures, what was done, warnings, and where the files lie."""
     if result.summary is not None:
-        _print_summary(result.summary)
+        if result.summary.ledger:
+            _print_ledger(result.summary)
+        if result.summary.targets:
+            _print_summary(result.summary)
         _print_warnings(result.summary)
     remark(result.describe())
     results().print()
@@ -61,6 +66,44 @@ def _print_summary(summary: RunSummary) -> None:
     for line in (*lines, *_reasons(missing, len(rows))):
         if line:
             results().print(line, markup=False)
+
+
+def _print_ledger(summary: RunSummary) -> None:
+    """Accuracy from the float graph to the last form of each QDQ graph."""
+    (table,) = ledger_tables(summary)
+    columns = [Column(item.title, "right" if item.figures else "left") for item in table.columns]
+    reasons: dict[str, list[str]] = {}
+    rows = []
+    for row in table.rows:
+        cells = [cell.text for cell in row]
+        if row[-1].tone == "missing":
+            reasons.setdefault(row[-1].detail, []).append(f"{cells[0]} {cells[1]}")
+        rows.append([*cells, *[""] * (len(columns) - len(cells))])
+    print_table(columns, rows)
+    results().print()
+    lines = [table.caption] if table.caption else []
+    for reason, names in reasons.items():
+        every = len(names) == len(rows)
+        lines.append(
+            f"Accuracy: {reason}" if every else f"Accuracy of {', '.join(names)}: {reason}"
+        )
+    for line in (*lines, *(_course(item) for item in summary.qat)):
+        results().print(line, markup=False)
+    results().print()
+
+
+def _course(item: QatSummary) -> str:
+    """What the training gained on the samples kept back."""
+    before, after = item.curve[0].score, item.curve[item.best_epoch].score
+    figures = f"{format_share(before)} to {format_share(after)}"
+    if item.task == "imitate":
+        figures = f"{before:.1f} dB to {after:.1f} dB of signal to quantization noise"
+    if not item.best_epoch:
+        return f"QAT {item.scheme}: no epoch did better than PTQ on the samples kept back."
+    return (
+        f"QAT {item.scheme}: {figures} on {item.held_out} samples kept back; epoch "
+        f"{item.best_epoch} of {len(item.curve) - 1} is kept."
+    )
 
 
 def _reasons(missing: _Missing, artifacts: int) -> list[str]:

@@ -134,6 +134,75 @@ class QuantizationSummary(FrozenModel):
     float_nodes: dict[str, str] = Field(default_factory=dict)
 
 
+class QatEpoch(FrozenModel):
+    """One epoch of quantization-aware training.
+
+    Attributes:
+        epoch: Counted from 1; 0 is the graph before training.
+        loss: Mean training loss; None before training.
+        score: On the samples kept back: share of right predictions, or for
+            ``task = "imitate"`` the signal-to-noise ratio against the float model in dB.
+        held_out_loss: Mean loss on the samples kept back.
+        lr: Learning rate of the epoch's last step; None before training.
+    """
+
+    epoch: int
+    loss: float | None
+    score: float
+    held_out_loss: float
+    lr: float | None
+
+
+class QatSummary(FrozenModel):
+    """How a QDQ graph was fine-tuned.
+
+    Attributes:
+        scheme: Name of the quantization scheme.
+        dataset: Data set trained with.
+        task: ``"classify"`` or ``"imitate"``.
+        reason: Why this task; empty when it was asked for.
+        samples: Samples trained with.
+        held_out: Samples of the same set kept back, on which epochs are compared.
+        seed: Seed by which they were drawn.
+        curve: The state before training, which is that of post-training quantization, and each
+            epoch.
+        best_epoch: The epoch that is kept; 0 when training did not help.
+        teacher_score: Share of the samples kept back that the float model gets right; None
+            without float model or labels.
+        optimizer: Name of the optimizer.
+        batch_size: Samples in one step.
+    """
+
+    scheme: str
+    dataset: str
+    task: Literal["classify", "imitate"]
+    reason: str = ""
+    samples: int
+    held_out: int
+    seed: int
+    curve: tuple[QatEpoch, ...]
+    best_epoch: int
+    teacher_score: float | None
+    optimizer: str
+    batch_size: int
+
+
+class LedgerRow(FrozenModel):
+    """Accuracy of the model after one stage of its quantization.
+
+    Attributes:
+        form: Numeric form, such as ``"float32"`` or ``"int8"``.
+        stage: What made it: ``"float"``, ``"PTQ"`` or ``"QAT"``.
+        accuracy: In ONNX Runtime without fused kernels, so of the graph as it is written.
+        agreement: Samples for which the float graph predicts the same class; None: unknown.
+    """
+
+    form: str
+    stage: str
+    accuracy: AccuracyReport | Unavailable
+    agreement: Proportion | None = None
+
+
 class GraphSummary(FrozenModel):
     """Static facts about one model file (the part of `Inspection` that has no path).
 
@@ -260,6 +329,9 @@ class RunSummary(FrozenModel):
             target is compared; `Unavailable` without a data set.
         training: Training curve; None when the run did not train.
         quantization: How each QDQ graph came about; empty when nothing was quantized.
+        qat: How QDQ graphs were fine-tuned; empty when none was.
+        ledger: Accuracy from the float graph over each QDQ graph to its fine-tuned form; empty
+            unless graphs were fine-tuned or made for their own sake.
         targets: One entry for each target and precision, in the order of the project.
         steps: Steps in the order in which they were executed, the report itself left out.
         environment: Machine and versions.
@@ -277,6 +349,8 @@ class RunSummary(FrozenModel):
     reference_accuracy: AccuracyReport | Unavailable
     training: TrainingSummary | None
     quantization: tuple[QuantizationSummary, ...] = ()
+    qat: tuple[QatSummary, ...] = ()
+    ledger: tuple[LedgerRow, ...] = ()
     targets: tuple[TargetResult, ...]
     steps: tuple[StepSummary, ...]
     environment: EnvironmentSummary

@@ -60,6 +60,9 @@ class StageContext:
 
     Attributes:
         workdir: Empty scratch folder; outputs are written here and moved into the store.
+        checkpoints: Folder for what a run that was interrupted goes on from; it is kept, unlike
+            ``workdir``, until a run of the same step has ended. It may not be there yet. None
+            where nothing is kept.
         seed: Seed for everything random.
         progress: Receives the advance.
         target: The target that the stage works for, where it has one.
@@ -68,6 +71,7 @@ class StageContext:
     """
 
     workdir: Path
+    checkpoints: Path | None = None
     seed: int = 0
     progress: Progress = field(default_factory=SilentProgress)
     target: Target | None = None
@@ -126,4 +130,4 @@ class Stage[ConfigT: StageConfig](Protocol):
     def run(
         self, context: StageContext, inputs: Mapping[str, Artifact], config: ConfigT
     ) -> StageResult:
-        """Does the work; writes only below ``context.workdir``."""
+        """Does the work; writes only below ``context.workdir`` and ``context.checkpoints``."""

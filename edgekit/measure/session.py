@@ -28,7 +28,11 @@ def open_session(model: Artifact, target: Target | None, threads: int) -> Sessio
         raise ConfigError(f"A {model.kind} artifact needs its target to run; none was given.")
     from edgekit.graph.reference import ReferenceSession
 
-    return ReferenceSession(model.path, threads=threads)
+    # Fused integer kernels round unlike the Q/DQ nodes that define what a QDQ graph computes.
+    quantized = model.kind is ArtifactKind.QDQ_ONNX
+    return ReferenceSession(
+        model.path, threads=threads, optimization="disabled" if quantized else "all"
+    )
 
 
 def check_kind(model: Artifact, target: Target) -> None:

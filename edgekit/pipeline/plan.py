@@ -22,7 +22,7 @@ from edgekit.errors import ConfigError, MissingToolError, UsageError
 from edgekit.pipeline.project import ProjectConfig, TargetSection
 from edgekit.pipeline.registry import get_stage, get_target
 from edgekit.pipeline.steps import Plan, PublishedOutput, Source, Step, make_plan
-from edgekit.pipeline.summarize import SummarizeConfig, TargetEntry
+from edgekit.pipeline.summarize import LedgerEntry, SummarizeConfig, TargetEntry
 
 if TYPE_CHECKING:
     from edgekit.data.datasets import DataSpec
@@ -57,8 +57,11 @@ def build_plan(project: ProjectConfig) -> Plan:
         if name in _GRAPH_STAGES:
             model = _GRAPH_STAGES[name](draft, model)
     draft.add_reference(model)
+    for scheme in project.quantize.schemes:
+        draft.quantized_graph(model, scheme)
     for name, section in project.targets.items():
         draft.add_target(name, section, model)
+    draft.check_training()
     draft.check_outputs()
     draft.raise_problems()
     return draft.finish(model)
@@ -78,6 +81,9 @@ class _Draft:
     labels: tuple[str, ...] = ()
     training: Source | None = None
     quantized: dict[str, Source] = field(default_factory=dict)
+    summaries: list[str] = field(default_factory=list)
+    trainings: list[str] = field(default_factory=list)
+    ledger: list[LedgerEntry] = field(default_factory=list)
     reference: Source | None = None
     reference_reason: str = ""
 
@@ -231,7 +237,9 @@ class _Draft:
             )
         for precision in section.precision:
             if precision in target.info.precisions:
-                source = self._quantized(model, precision) if precision in QUANTIZED else model
+                source = (
+                    self.quantized_graph(model, precision) if precision in QUANTIZED else model
+                )
                 if source is not None:
                     self._add_artifact(target, precision, engine, section, source)
             else:
@@ -240,7 +248,7 @@ class _Draft:
                     f"accepted: {', '.join(target.info.precisions)}"
                 )
 
-    def _quantized(self, model: Source, scheme: Precision) -> Source | None:
+    def quantized_graph(self, model: Source, scheme: Precision) -> Source | None:
         """The QDQ graph that all targets of a numeric form are lowered from; planned once."""
         if scheme in self.quantized:
             return self.quantized[scheme]
@@ -264,12 +272,64 @@ class _Draft:
         )
         step = "quantize" if scheme == "int8" else f"quantize-{scheme}"
         self.add(step, "quantize", config, model=model)
-        source = Source(step, "model")
+        self.summaries.append(f"{step}.summary")
+        source = self._trained(model, scheme, Source(step, "model"))
         # The first, mostly the only one, has the short name.
         middle = f".{scheme}" if self.quantized else ""
         self.outputs.append(PublishedOutput(f"{self.project.name}{middle}.qdq.onnx", source))
         self.quantized[scheme] = source
         return source
+
+    def _trained(self, model: Source, scheme: Precision, quantized: Source) -> Source:
+        """The QDQ graph after fine-tuning, where the project asks for it."""
+        self._add_ledger_row(scheme, "PTQ", quantized)
+        if not self.project.quantize.qat:
+            return quantized
+        step = "qat" if scheme == "int8" else f"qat-{scheme}"
+        if scheme not in INTEGER_ACTIVATIONS:
+            text = f"{scheme} is not fine-tuned: it leaves activations in float"
+            self.notes.append(Note(where=step, text=text))
+            return quantized
+        from edgekit.stages.qat import QatStageConfig
+
+        section = self.project.qat
+        data = section.data or self.project.data or self.project.quantize.calibration
+        if data is None:
+            self.problems.append(
+                "quantize.qat: fine-tuning needs data to train with; add a section [data] or "
+                "[qat.data] (--data)"
+            )
+            return quantized
+        config = QatStageConfig(
+            scheme=scheme,
+            data=data.model_copy(update={"split": "train"}),
+            options=section.qat_config(),
+        )
+        self.add(step, "qat", config, model=quantized, float=model)
+        self.trainings.append(f"{step}.summary")
+        trained = Source(step, "model")
+        self._add_ledger_row(scheme, "QAT", trained)
+        return trained
+
+    def _add_ledger_row(self, scheme: Precision, stage: str, graph: Source) -> None:
+        """Evaluates a QDQ graph itself, where graphs are trained or made for their own sake."""
+        if not self.project.quantize.qat and not self.project.quantize.schemes:
+            return
+        data = self._evaluation_data()
+        evaluation: str | Unavailable = data if isinstance(data, Unavailable) else ""
+        if not isinstance(data, Unavailable):
+            evaluation = f"evaluate-{graph.step}"
+            self._add_evaluation(evaluation, data, None, graph)
+        self.ledger.append(LedgerEntry(form=scheme, stage=stage, evaluate=evaluation))
+
+    def check_training(self) -> None:
+        """Refuses to fine-tune nothing."""
+        forms = ", ".join(INTEGER_ACTIVATIONS)
+        if self.project.quantize.qat and not set(self.quantized) & set(INTEGER_ACTIVATIONS):
+            self.problems.append(
+                f"quantize.qat: no graph with integer activations ({forms}) is made; name one as "
+                "precision of a target or in quantize.schemes"
+            )
 
     def _add_artifact(
         self,
@@ -339,7 +399,9 @@ class _Draft:
         from edgekit.stages.evaluate import EvaluateConfig
 
         section = self.project.evaluate
-        config = EvaluateConfig(data=data, batch=section.batch, threads=section.threads)
+        config = EvaluateConfig(
+            data=data, batch=section.batch, threads=section.threads, required=section.required
+        )
         self.add(step_id, "evaluate", config, target=target, model=model)
 
     def _evaluation_data(self) -> DataSpec | Unavailable:
@@ -392,7 +454,9 @@ class _Draft:
                 if self.reference is None
                 else str(self.reference)
             ),
-            quantization=tuple(f"{item.step}.summary" for item in self.quantized.values()),
+            quantization=tuple(self.summaries),
+            qat=tuple(self.trainings),
+            ledger=tuple(self.ledger),
             targets=tuple(self.entries),
             notes=tuple(self.notes),
         )

@@ -9,12 +9,13 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from edgekit.core.metadata import Preprocessing
 from edgekit.core.model_base import FrozenModel
-from edgekit.core.target import BenchConfig, IoType, Precision, WeightCompute
+from edgekit.core.target import QUANTIZED, BenchConfig, IoType, Precision, WeightCompute
 from edgekit.core.toml_config import load_toml, nearest_name
 from edgekit.data.datasets import DataSpec
 from edgekit.errors import ConfigError
 from edgekit.quantization.options import QuantizeOptions
 from edgekit.training.config import TrainConfig
+from edgekit.training.qat.config import QatConfig
 
 MODEL_STAGES = ("train",)
 """Stages that `ProjectConfig.stages` may name. Each has a section of its own name."""
@@ -45,6 +46,10 @@ Precisions = Annotated[
     ),
 ]
 """One numeric form, or a list of them."""
+
+
+Schemes = Annotated[tuple[Precision, ...], BeforeValidator(_as_tuple)]
+"""Numeric forms that a graph is quantized to; one may stand without a list."""
 
 
 class ModelSection(FrozenModel):
@@ -127,6 +132,11 @@ class EvaluateSection(FrozenModel):
     """How accuracy is measured."""
 
     enabled: bool = Field(True, description="Measure accuracy where there is a data set.")
+    required: bool = Field(
+        True,
+        description="Fail where the data set has no labels that accuracy can be measured with; "
+        "otherwise the report says why.",
+    )
     split: Literal["train", "test"] | None = Field(
         None, description="Part of the data set; that of [data] by default."
     )
@@ -153,10 +163,46 @@ class QuantizeSection(QuantizeOptions):
     calibration: DataSpec | None = Field(
         None, description="Data that activation ranges are taken from; [data] by default."
     )
+    schemes: Schemes = Field(
+        (),
+        description="Numeric forms whose QDQ graph is made even where no target asks for it: "
+        f"{', '.join(QUANTIZED)}.",
+    )
+    qat: bool = Field(
+        False,
+        description="Fine-tune each QDQ graph that has integer activations, as section qat says; "
+        "targets are then lowered from that.",
+    )
+
+    @field_validator("schemes")
+    @classmethod
+    def _check_schemes(cls, schemes: tuple[Precision, ...]) -> tuple[Precision, ...]:
+        for scheme in schemes:
+            if scheme not in QUANTIZED:
+                raise ValueError(
+                    f"{scheme} is no scheme of quantization. Known: {', '.join(QUANTIZED)}"
+                )
+        if len(set(schemes)) < len(schemes):
+            raise ValueError("a scheme stands twice")
+        return schemes
 
     def quantize_options(self) -> QuantizeOptions:
         """The options of the stage."""
-        return QuantizeOptions.model_validate(self.model_dump(exclude={"calibration"}))
+        own = {"calibration", "schemes", "qat"}
+        return QuantizeOptions.model_validate(self.model_dump(exclude=own))
+
+
+class QatSection(QatConfig):
+    """How QDQ graphs are fine-tuned, where ``quantize.qat`` asks for it."""
+
+    data: DataSpec | None = Field(
+        None,
+        description="Data to train with, of which the training split is taken; [data] by default.",
+    )
+
+    def qat_config(self) -> QatConfig:
+        """The options of the training itself."""
+        return QatConfig.model_validate(self.model_dump(exclude={"data"}))
 
 
 class ReportSection(FrozenModel):
@@ -181,9 +227,12 @@ class ProjectConfig(FrozenModel):
     data: DataSpec | None = Field(None, description="Data to train with and to evaluate on.")
     train: TrainConfig = Field(default_factory=TrainConfig, description="Options of training.")
     targets: dict[str, TargetSection] = Field(
-        min_length=1, description="What is made, by name of the target."
+        default_factory=dict,
+        description="What is made, by name of the target; may be empty where quantize.schemes "
+        "asks for QDQ graphs.",
     )
     quantize: QuantizeSection = QuantizeSection()
+    qat: QatSection = QatSection()
     evaluate: EvaluateSection = EvaluateSection()
     benchmark: BenchmarkSection = BenchmarkSection()
     report: ReportSection = ReportSection()
@@ -200,6 +249,15 @@ class ProjectConfig(FrozenModel):
         if len(set(stages)) < len(stages):
             raise ValueError("a stage stands twice")
         return stages
+
+    @model_validator(mode="after")
+    def _check_products(self) -> ProjectConfig:
+        if not self.targets and not self.quantize.schemes:
+            raise ValueError(
+                "nothing is to be made; add a section [targets.NAME], or quantize.schemes for QDQ "
+                "graphs alone"
+            )
+        return self
 
 
 def load_project(path: Path) -> ProjectConfig:
@@ -220,6 +278,9 @@ def load_project(path: Path) -> ProjectConfig:
     if (calibration := project.quantize.calibration) is not None:
         placed = calibration.model_copy(update={"set": _set_from(calibration.set, folder)})
         updates["quantize"] = project.quantize.model_copy(update={"calibration": placed})
+    if (training := project.qat.data) is not None:
+        placed = training.model_copy(update={"set": _set_from(training.set, folder)})
+        updates["qat"] = project.qat.model_copy(update={"data": placed})
     return project.model_copy(update=updates)
 
 

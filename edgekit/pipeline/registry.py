@@ -21,6 +21,7 @@ _STAGES: Mapping[str, str] = {
     "train": "edgekit.stages.train:TrainStage",
     "import_model": "edgekit.stages.import_model:ImportStage",
     "quantize": "edgekit.stages.quantize:QuantizeStage",
+    "qat": "edgekit.stages.qat:QatStage",
     "lower": "edgekit.stages.lower:LowerStage",
     "evaluate": "edgekit.stages.evaluate:EvaluateStage",
     "benchmark": "edgekit.stages.benchmark:BenchmarkStage",

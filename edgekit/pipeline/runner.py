@@ -12,7 +12,7 @@ from edgekit.core.hashing import digest_path
 from edgekit.core.progress import Progress, SilentProgress
 from edgekit.core.run_summary import RunSummary
 from edgekit.core.stage import FinishedStep, Note, StageContext, StageResult
-from edgekit.errors import EdgekitError, InputError, InternalError
+from edgekit.errors import EdgekitError, GateError, InputError, InternalError
 from edgekit.measure.device import device_name
 from edgekit.pipeline.plan import build_plan
 from edgekit.pipeline.project import ProjectConfig
@@ -126,8 +126,22 @@ class _Run:
             again = self._store.get(key)
             if again.record is not None:
                 return self._result(step, again.record, reused=True), again.record
-            record = self._run_stage(step, inputs, provenance)
+            record = self._run_resumably(step, inputs, provenance)
         return self._result(step, record, reused=False, extra=lookup.notes), record
+
+    def _run_resumably(
+        self, step: Step, inputs: Mapping[str, Artifact], provenance: Provenance
+    ) -> Record:
+        """Runs the stage; what it goes on from is kept only if it is interrupted."""
+        key = provenance.key()
+        try:
+            record = self._run_stage(step, inputs, provenance)
+        except (GateError, InputError):
+            # The same would fail again, and what is changed to mend it changes the key.
+            self._store.discard_checkpoints(key)
+            raise
+        self._store.discard_checkpoints(key)
+        return record
 
     def _run_stage(
         self, step: Step, inputs: Mapping[str, Artifact], provenance: Provenance
@@ -135,6 +149,7 @@ class _Run:
         with self._store.scratch() as workdir:
             context = StageContext(
                 workdir=workdir,
+                checkpoints=self._store.checkpoints(provenance.key()),
                 seed=self._plan.seed,
                 progress=self._progress,
                 target=step.target,

@@ -18,6 +18,8 @@ from edgekit.core.run_summary import (
     ArtifactSummary,
     EnvironmentSummary,
     GraphSummary,
+    LedgerRow,
+    QatSummary,
     QuantizationSummary,
     RunSummary,
     SourceFile,
@@ -60,6 +62,20 @@ class TargetEntry(FrozenModel):
     benchmark: str | Unavailable
 
 
+class LedgerEntry(FrozenModel):
+    """Where a `LedgerRow` comes from.
+
+    Attributes:
+        form: Numeric form.
+        stage: What made the graph, ``"PTQ"`` or ``"QAT"``.
+        evaluate: Id of the step that evaluated it, or why there is none.
+    """
+
+    form: str
+    stage: str
+    evaluate: str | Unavailable
+
+
 class SummarizeConfig(StageConfig):
     """Which input is what; inputs are named ``"<step>.<slot>"``."""
 
@@ -72,6 +88,8 @@ class SummarizeConfig(StageConfig):
     quantization: tuple[str, ...] = Field(
         (), description="Inputs that tell how each QDQ graph came about."
     )
+    qat: tuple[str, ...] = Field((), description="Inputs that tell how graphs were fine-tuned.")
+    ledger: tuple[LedgerEntry, ...] = Field((), description="Accuracy of QDQ graphs.")
     targets: tuple[TargetEntry, ...] = Field((), description="Targets and precisions.")
     notes: tuple[Note, ...] = Field((), description="What was left out of the plan, and why.")
 
@@ -147,6 +165,8 @@ class _Gathering:
             quantization=tuple(
                 self._read(name, QuantizationSummary) for name in config.quantization
             ),
+            qat=tuple(self._read(name, QatSummary) for name in config.qat),
+            ledger=self._ledger(),
             targets=tuple(self._target(entry) for entry in config.targets),
             steps=tuple(
                 StepSummary(
@@ -165,6 +185,27 @@ class _Gathering:
                 ),
             ),
         )
+
+    def _ledger(self) -> tuple[LedgerRow, ...]:
+        """The float graph, then each QDQ graph as it came about."""
+        if not self._config.ledger:
+            return ()
+        reference = self._reference
+        accuracy = reference if isinstance(reference, Unavailable) else reference.accuracy
+        rows = [LedgerRow(form="float32", stage="float", accuracy=accuracy)]
+        for entry in self._config.ledger:
+            if isinstance(entry.evaluate, Unavailable):
+                row = LedgerRow(form=entry.form, stage=entry.stage, accuracy=entry.evaluate)
+            else:
+                found = self._read(f"{entry.evaluate}.metrics", EvaluationResult)
+                row = LedgerRow(
+                    form=entry.form,
+                    stage=entry.stage,
+                    accuracy=found.accuracy,
+                    agreement=self._agreement(found),
+                )
+            rows.append(row)
+        return tuple(rows)
 
     def _target(self, entry: TargetEntry) -> TargetResult:
         artifact = self._inputs[f"{entry.lower}.artifact"]

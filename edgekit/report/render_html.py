@@ -8,7 +8,7 @@ from edgekit.core.run_summary import GraphSummary, RunSummary
 from edgekit.report.figures import format_count
 from edgekit.report.sections import all_sections
 from edgekit.report.summary_table import summary_table
-from edgekit.report.training_curve import curve_panels
+from edgekit.report.training_curve import curve_panels, qat_panels
 
 
 def render_html(summary: RunSummary) -> str:
@@ -35,7 +35,10 @@ def render_html(summary: RunSummary) -> str:
         warnings=_count_warnings(summary),
         results=summary_table(summary),
         sections=all_sections(summary),
-        panels=() if training is None else curve_panels(training),
+        panels={
+            "training": () if training is None else curve_panels(training),
+            "qat": tuple(panel for item in summary.qat for panel in qat_panels(item)),
+        },
     )
 
 

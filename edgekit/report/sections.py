@@ -12,6 +12,7 @@ from edgekit.report.model_tables import (
     operator_tables,
     training_tables,
 )
+from edgekit.report.qat_tables import ledger_tables, qat_tables
 from edgekit.report.quantization_tables import exactness_tables, quantization_tables
 from edgekit.report.run_tables import environment_tables, note_tables, provenance_tables
 from edgekit.report.tables import Table
@@ -41,7 +42,9 @@ def all_sections(summary: RunSummary) -> tuple[Section, ...]:
         Section("latency", "Latency", latency_tables(summary)),
         Section("difference", "Difference to ONNX Runtime", difference_tables(summary)),
         Section("exactness", "Exactness", exactness_tables(summary)),
+        Section("ledger", "From float to integers", ledger_tables(summary)),
         Section("quantization", "Quantization", quantization_tables(summary)),
+        Section("qat", "Quantization-aware training", qat_tables(summary)),
         Section("training", "Training", training_tables(summary), "Every epoch"),
         Section("model", "Model", model_tables(summary)),
         Section("operators", "Operators", operator_tables(summary)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from edgekit.core.run_summary import TrainingSummary
+from edgekit.core.run_summary import QatSummary, TrainingSummary
 
 WIDTH, HEIGHT = 340, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 30
@@ -74,6 +74,23 @@ def curve_panels(training: TrainingSummary) -> tuple[Panel, ...]:
     )
 
 
+def qat_panels(training: QatSummary) -> tuple[Panel, ...]:
+    """Loss and score by epoch, from the state before training on."""
+    curve = training.curve
+    epochs = (curve[0].epoch, curve[-1].epoch)
+    loss = {
+        "kept back": [(point.epoch, point.held_out_loss) for point in curve],
+        "training": [(point.epoch, point.loss) for point in curve if point.loss is not None],
+    }
+    score = {"kept back": [(point.epoch, point.score) for point in curve]}
+    teacher = () if training.teacher_score is None else (training.teacher_score,)
+    title = "Accuracy" if training.task == "classify" else "Signal to noise, dB"
+    return (
+        _panel(f"{training.scheme}: loss", epochs, loss, at_least=(0.0,)),
+        _panel(f"{training.scheme}: {title}", epochs, score, at_least=teacher),
+    )
+
+
 def round_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
     """Evenly spaced round values that cover ``low`` to ``high``.
 
@@ -101,7 +118,8 @@ def _panel(
 ) -> Panel:
     """Places the series in a drawing whose vertical axis also covers ``at_least``."""
     values = [value for points in series.values() for _, value in points]
-    ticks = round_ticks(min(*values, *at_least), max(*values, *at_least))
+    values += at_least
+    ticks = round_ticks(min(values), max(values))
     first, last = epochs
 
     def x_of(epoch: float) -> float:

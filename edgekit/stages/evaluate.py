@@ -14,6 +14,7 @@ from edgekit.core.metrics import Unavailable
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.core.target import Session
 from edgekit.data.datasets import DataSpec, data_files, open_dataset
+from edgekit.errors import InputError
 from edgekit.measure.accuracy import DEFAULT_BATCH, classify
 from edgekit.measure.results import EvaluationResult, write_result
 from edgekit.measure.session import REFERENCE, RUNNABLE_KINDS, open_session
@@ -27,6 +28,9 @@ class EvaluateConfig(StageConfig):
         DEFAULT_BATCH, ge=1, description="Samples a run, where the model's batch is dynamic."
     )
     threads: int = Field(1, ge=1, description="Threads given to the runtime.")
+    required: bool = Field(
+        True, description="Fail where accuracy cannot be measured; otherwise say why."
+    )
 
 
 class EvaluateStage:
@@ -69,16 +73,15 @@ class EvaluateStage:
         target = context.target.info.name if context.target else REFERENCE
         session = open_session(model, context.target, config.threads)
         if isinstance(session, Unavailable):
-            result = EvaluationResult(
-                model_digest=model.digest,
-                target=target,
-                precision=model.precision,
-                accuracy=session,
-                warnings=(f"Not evaluated: {session.reason}",),
-            )
+            warning = f"Not evaluated: {session.reason}"
+            result = _not_evaluated(model, target, session.reason, warning)
         else:
             try:
                 result = _evaluate(session, context, model, config, target)
+            except InputError as error:
+                if config.required:
+                    raise
+                result = _not_evaluated(model, target, _reason(config.data, error))
             finally:
                 session.close()
         path = write_result(context.workdir / "evaluation.json", result)
@@ -89,6 +92,22 @@ class EvaluateStage:
                 Note(level="warning", where=target, text=text) for text in result.warnings
             ),
         )
+
+
+def _reason(data: DataSpec, error: InputError) -> str:
+    from edgekit.data.labels import has_labels
+
+    return str(error) if has_labels(data) else f"Data set {data.set!r} has no labels."
+
+
+def _not_evaluated(model: Artifact, target: str, reason: str, *warnings: str) -> EvaluationResult:
+    return EvaluationResult(
+        model_digest=model.digest,
+        target=target,
+        precision=model.precision,
+        accuracy=Unavailable(reason=reason),
+        warnings=warnings,
+    )
 
 
 def _evaluate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from edgekit.store.file_lock import FileLock
 from edgekit.store.os_errors import os_errors_explained
 
 _LOCK_SUFFIX = ".lock"
+_SECONDS_PER_DAY = 86_400
 
 
 @contextmanager
@@ -53,4 +55,18 @@ def remove_abandoned(parent: Path) -> int:
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
         lock.release()
+    return removed
+
+
+def remove_outdated(parent: Path, days: float) -> int:
+    """Removes the folders below ``parent`` in which nothing was written for so many days.
+
+    Returns:
+        How many were removed.
+    """
+    removed = 0
+    for folder in sorted(parent.iterdir()):
+        if time.time() - folder.stat().st_mtime > days * _SECONDS_PER_DAY:
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
     return removed

@@ -19,9 +19,11 @@ from edgekit.store.durable import TEMPORARY_PREFIX, sync_path, sync_tree, write_
 from edgekit.store.file_lock import FileLock, exclusive_lock, locked, shared_lock
 from edgekit.store.os_errors import os_errors_explained
 from edgekit.store.provenance import OutputRecord, Provenance, Record, Timing
-from edgekit.store.scratch import remove_abandoned, scratch_folder
+from edgekit.store.scratch import remove_abandoned, remove_outdated, scratch_folder
 
 _FORMAT = "1"
+_CHECKPOINT_DAYS = 30
+"""So long an interrupted run may wait until somebody goes on with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,12 @@ class Garbage:
     Attributes:
         scratch_folders: Scratch folders of runs that were killed.
         objects: Artifacts that no record names.
+        checkpoints: Checkpoints of runs that nobody has gone on with for long.
     """
 
     scratch_folders: int
     objects: int
+    checkpoints: int = 0
 
 
 class Store:
@@ -57,6 +61,7 @@ class Store:
 
         objects/<aa>/<digest><suffix>   a file or folder, named by the sha256 of its content
         runs/<key>.json                 `Record`, written when its objects are in place
+        checkpoints/<key>/              what an interrupted run of that key goes on from
         scratch/, locks/                work in progress
 
     Several processes may use one store at the same time. A kill at any moment leaves a store
@@ -72,12 +77,16 @@ class Store:
         self.root = root
         self._objects = root / "objects"
         self._runs = root / "runs"
+        self._checkpoints = root / "checkpoints"
         self._scratch = root / "scratch"
         self._locks = root / "locks"
         with os_errors_explained("use the store", root):
-            for folder in (self._objects, self._runs, self._scratch, self._locks):
+            for folder in self._folders():
                 folder.mkdir(parents=True, exist_ok=True)
             self._check_format()
+
+    def _folders(self) -> tuple[Path, ...]:
+        return self._objects, self._runs, self._checkpoints, self._scratch, self._locks
 
     def _check_format(self) -> None:
         marker = self.root / "format"
@@ -94,6 +103,17 @@ class Store:
     def scratch(self) -> AbstractContextManager[Path]:
         """Gives an empty folder on the store's disk, removed afterwards."""
         return scratch_folder(self._scratch)
+
+    def checkpoints(self, key: str) -> Path:
+        """Folder for what an interrupted run of ``key`` goes on from; it may not be there yet.
+
+        Only who holds the lock of ``key`` may use it.
+        """
+        return self._checkpoints / key
+
+    def discard_checkpoints(self, key: str) -> None:
+        """Removes what an interrupted run of ``key`` has left."""
+        shutil.rmtree(self.checkpoints(key), ignore_errors=True)
 
     @contextmanager
     def lock(self, key: str, on_wait: Callable[[], None]) -> Iterator[None]:
@@ -178,7 +198,8 @@ class Store:
                     lock.release()
             with exclusive_lock(self.root / "commit.lock") as alone:
                 objects = self._remove_unnamed() if alone else 0
-        return Garbage(scratch, objects)
+            checkpoints = remove_outdated(self._checkpoints, _CHECKPOINT_DAYS)
+        return Garbage(scratch, objects, checkpoints)
 
     def _remove_unnamed(self) -> int:
         """Call only while nobody commits: who commits has unnamed objects for a moment."""

@@ -19,6 +19,11 @@ class Augmentation:
         self._flip = config.flip
         self._generator = torch.Generator().manual_seed(seed)
 
+    @property
+    def generator(self) -> torch.Generator:
+        """What is drawn from; an interrupted training puts its state back."""
+        return self._generator
+
     def __call__(self, images: Tensor) -> Tensor:
         """Gives changed copies.
 

@@ -218,7 +218,9 @@ class _Bias(torch.autograd.Function):
 
 def _nearest(bound: float, step: float) -> float:
     """``round(bound / step)`` in float32, as an element of that value is rounded."""
-    return float(np.rint(np.float32(bound) / np.float32(step)))
+    # A training that diverges comes to steps of 0 and infinity; its loss tells.
+    with np.errstate(all="ignore"):
+        return float(np.rint(np.float32(bound) / np.float32(step)))
 
 
 def _sum_to(x: Tensor, shape: Sequence[int]) -> Tensor:

@@ -10,6 +10,7 @@ from edgekit.core.stage import StageConfig
 
 ActivationRanges = Literal["calibrated", "minmax", "ema", "learned"]
 WeightScales = Literal["calibrated", "minmax", "learned"]
+Task = Literal["auto", "classify", "imitate"]
 
 
 class QatConfig(StageConfig):
@@ -18,19 +19,30 @@ class QatConfig(StageConfig):
     The same options and seed give the same weights on a CPU.
     """
 
-    task: Literal["classify", "imitate"] = Field(
-        "classify",
+    task: Task = Field(
+        "auto",
         description="classify learns from labels and the float model; imitate from the outputs "
-        "of the float model alone, whatever they mean.",
+        "of the float model alone, whatever they mean; auto classifies where the data has labels "
+        "and the float model predicts them.",
     )
-    epochs: int = Field(2, ge=1, description="Passes over the training set.")
-    batch_size: int = Field(64, ge=1, description="Samples in one step.")
+    epochs: int = Field(3, ge=1, description="Passes over the training set.")
+    batch_size: int = Field(
+        64,
+        ge=1,
+        description="Samples in one step; a model that is fixed to a smaller batch is run several "
+        "times a step.",
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="AdamW, or SGD with Nesterov momentum 0.9."
     )
-    lr: float = Field(1e-4, gt=0, description="Highest learning rate of weights and biases.")
+    lr: float = Field(
+        3e-4,
+        gt=0,
+        description="Highest learning rate of weights and biases; for adamw as a share of each "
+        "tensor's root mean square, which differs much between layers.",
+    )
     scale_lr: float = Field(
-        3e-3,
+        1e-3,
         gt=0,
         description="Highest learning rate of learned scales, of which the logarithm is learned.",
     )
@@ -64,7 +76,7 @@ class QatConfig(StageConfig):
         description="Share of the steps, at the end, in which no scale changes any more.",
     )
     distillation: float = Field(
-        0.5,
+        0.9,
         ge=0,
         le=1,
         description="Share of the loss that compares with the float model; the rest is the loss "
@@ -85,7 +97,8 @@ class QatConfig(StageConfig):
     )
     keep: Literal["best", "last"] = Field(
         "best",
-        description="best keeps the epoch that does best on the samples kept back, which may be "
+        description="best keeps the epoch that does best on the samples kept back (the lowest "
+        "loss of those whose accuracy is within the standard error of the highest), which may be "
         "the state before training; last keeps the last epoch whatever it does.",
     )
     threads: int = Field(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,20 @@ class TrainableFakeQuantize(FakeQuantize):
             self.log_factor.zero_()
         self.log_factor.requires_grad_(False)
         self.state = "frozen"
+
+    def phase(self) -> dict[str, Any]:
+        """What an interrupted training needs besides the tensors of ``state_dict``."""
+        seen = None if self._observer is None else self._observer.range
+        return {"state": self.state, "range": seen}
+
+    def resume(self, phase: Mapping[str, Any]) -> None:
+        """Goes on in the phase that another instance was in between two steps."""
+        self.state = phase["state"]
+        self.log_factor.requires_grad_(self.state == "learning")
+        if self.state != "observing":
+            self._observer = None
+        elif self._observer is not None:
+            self._observer.range = phase["range"]
 
     def _stop_observing(self) -> None:
         self._observer = None

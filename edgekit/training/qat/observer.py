@@ -16,6 +16,9 @@ class RangeObserver:
 
     A quantizer that several tensors share is called several times in a step; the range of a
     step is that of all of them together.
+
+    Attributes:
+        range: Lowest and highest value after the last step; None before the first.
     """
 
     def __init__(self, start: tuple[float, float] | None, momentum: float, *, union: bool) -> None:
@@ -26,7 +29,7 @@ class RangeObserver:
             momentum: Share of a new step in the moving average.
             union: Keep the extremes of all steps instead of an average.
         """
-        self._range = start
+        self.range = start
         self._momentum = momentum
         self._union = union
         self._step: tuple[float, float] | None = None
@@ -46,19 +49,19 @@ class RangeObserver:
     def end_step(self) -> tuple[float, float] | None:
         """The range after this step; None before anything was recorded."""
         if self._step is not None:
-            old, new = self._range, self._step
+            old, new = self.range, self._step
             if old is None:
-                self._range = new
+                self.range = new
             elif self._union:
-                self._range = min(old[0], new[0]), max(old[1], new[1])
+                self.range = min(old[0], new[0]), max(old[1], new[1])
             else:
                 share = self._momentum
-                self._range = (
+                self.range = (
                     old[0] + share * (new[0] - old[0]),
                     old[1] + share * (new[1] - old[1]),
                 )
             self._step = None
-        return self._range
+        return self.range
 
 
 def affine_of_range(low: float, high: float, lowest: int, highest: int) -> tuple[float, int]:

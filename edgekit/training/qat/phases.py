@@ -28,6 +28,15 @@ class Phases:
             if self._learn_at or quantizer.role == "weight":
                 quantizer.observe()
 
+    @property
+    def steps_done(self) -> int:
+        """Steps that have ended."""
+        return self._step
+
+    def resume(self, step: int) -> None:
+        """Goes on after so many steps; quantizers are put into their phase by themselves."""
+        self._step = step
+
     def before_step(self) -> None:
         """Begins the phase that the next step belongs to."""
         if self._step == self._learn_at:

@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from edgekit.core.model_base import FrozenModel
+from edgekit.core.run_summary import QatEpoch
 from edgekit.graph.torch_twin.twin import TorchTwin
-
-
-class QatEpoch(FrozenModel):
-    """One epoch of quantization-aware training.
-
-    Attributes:
-        epoch: Counted from 1; 0 is the graph before training.
-        loss: Mean training loss; None before training.
-        score: On the samples kept back: share of right predictions, or for
-            ``task = "imitate"`` the signal-to-noise ratio against the float model in dB.
-        held_out_loss: Mean loss on the samples kept back.
-        lr: Learning rate of the epoch's last step; None before training.
-    """
-
-    epoch: int
-    loss: float | None
-    score: float
-    held_out_loss: float
-    lr: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +21,7 @@ class QatResult:
         teacher_score: Score of the float model on the same samples; None without one, and for
             ``task = "imitate"``, where it is the measure itself.
         held_out: Number of samples that the scores are measured on.
+        task: What was trained for, ``"classify"`` or ``"imitate"``.
     """
 
     twin: TorchTwin
@@ -46,3 +29,4 @@ class QatResult:
     best_epoch: int
     teacher_score: float | None
     held_out: int
+    task: Literal["classify", "imitate"]

@@ -179,6 +179,21 @@ def test_what_this_machine_cannot_run_is_recorded(model: Artifact, tmp_path: Pat
     assert result.notes[0].text == "Not measured: needs a phone"
 
 
+def test_accuracy_that_is_not_required_may_be_missing(model: Artifact, tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", image=np.zeros((4, 1, 8, 8), np.float32))
+    config = EvaluateConfig(data=DataSpec(set=f"npz:{tmp_path / 'images.npz'}"))
+    with pytest.raises(InputError, match="must hold exactly one of the keys y and labels"):
+        EvaluateStage().run(context(tmp_path / "work"), {"model": model}, config)
+    lenient = config.model_copy(update={"required": False})
+    result = EvaluateStage().run(context(tmp_path / "work"), {"model": model}, lenient)
+    written = evaluation(result.artifacts)
+    assert written.accuracy == Unavailable(reason=f"Data set {config.data.set!r} has no labels.")
+    assert result.notes == ()
+    square = DataSpec(set="cifar10", root=tmp_path)
+    with pytest.raises(InputError, match="was not found"):
+        EvaluateStage().external_files(lenient.model_copy(update={"data": square}))
+
+
 def test_raw_pixels_and_ignored_preprocessing_are_told(model: Artifact, tmp_path: Path) -> None:
     bare = model.model_copy(update={"metadata": None})
     result = EvaluateStage().run(context(tmp_path / "a"), {"model": bare}, DIGITS)

@@ -20,6 +20,7 @@ from edgekit.pipeline.steps import Source
 from edgekit.pipeline.summarize import SummarizeConfig
 from edgekit.stages.evaluate import EvaluateConfig
 from edgekit.stages.lower import LowerStageConfig
+from edgekit.stages.qat import QatStageConfig
 from edgekit.stages.train import TrainStageConfig
 from edgekit.store.store import Store
 
@@ -188,6 +189,74 @@ def test_output_over_the_model_it_is_read_from_is_refused(tmp_path: Path) -> Non
     targets: dict[str, Any] = {"onnxruntime": {}}
     with pytest.raises(ConfigError, match=r"net\.onnx would be written over, but the model is"):
         build_plan(project(tmp_path, model=model, targets=targets, output=tmp_path))
+
+
+def test_fine_tuning_stands_between_quantization_and_targets(tmp_path: Path) -> None:
+    given = project(
+        tmp_path,
+        targets={"tflite": {"precision": ["float32", "int8"]}},
+        quantize={"qat": True, "schemes": ["int8", "int8-weights"]},
+        qat={"epochs": 3, "lr": 1e-3},
+        benchmark={"enabled": False},
+    )
+    plan = build_plan(given)
+    ids = [step.id for step in plan.steps]
+    for step in ("quantize", "evaluate-quantize", "qat", "evaluate-qat", "lower-tflite-int8"):
+        assert step in ids
+    assert plan.step("qat").inputs == {
+        "model": Source("quantize", "model"), "float": Source("import_model", "model"),
+    }  # fmt: skip
+    assert plan.step("lower-tflite-int8").inputs == {"model": Source("qat", "model")}
+    assert plan.step("lower-tflite-float32").inputs == {"model": Source("import_model", "model")}
+    weights = Source("quantize-int8-weights", "model")
+    assert "qat-int8-weights: int8-weights is not fine-tuned: it leaves" in plan.describe()
+    config = plan.step("qat").config
+    assert isinstance(config, QatStageConfig)
+    assert (config.data.split, config.data.limit) == ("train", 20)
+    assert (config.options.epochs, config.options.lr) == (3, 1e-3)
+    graphs = {item.name: item.source for item in plan.outputs if item.name.endswith(".qdq.onnx")}
+    assert graphs == {
+        "net.qdq.onnx": Source("qat", "model"), "net.int8-weights.qdq.onnx": weights,
+    }  # fmt: skip
+    summarize = plan.step("summarize").config
+    assert isinstance(summarize, SummarizeConfig)
+    assert summarize.qat == ("qat.summary",)
+    assert summarize.quantization == ("quantize.summary", "quantize-int8-weights.summary")
+    assert [(entry.stage, entry.form) for entry in summarize.ledger] == [
+        ("PTQ", "int8"), ("QAT", "int8"), ("PTQ", "int8-weights"),
+    ]  # fmt: skip
+
+
+def test_graphs_can_be_made_without_targets(tmp_path: Path) -> None:
+    given = project(tmp_path, targets={}, quantize={"schemes": "int16x8"})
+    plan = build_plan(given)
+    assert [step.id for step in plan.steps] == [
+        "import_model", "evaluate-reference", "quantize-int16x8", "evaluate-quantize-int16x8",
+        "summarize", "report",
+    ]  # fmt: skip
+    assert [output.name for output in plan.outputs] == ["net.qdq.onnx", "report"]
+
+
+def test_training_data_may_be_named_apart(tmp_path: Path) -> None:
+    section = {"data": {"set": "mnist", "limit": 9}}
+    quantize = {"schemes": ["int8"], "qat": True, "calibration": {"set": "digits"}}
+    given = project(tmp_path, targets={}, quantize=quantize, qat=section, data=None)
+    config = build_plan(given).step("qat").config
+    assert isinstance(config, QatStageConfig)
+    assert (config.data.set, config.data.split, config.data.limit) == ("mnist", "train", 9)
+    given = project(tmp_path, targets={}, quantize=quantize, data=None)
+    config = build_plan(given).step("qat").config
+    assert isinstance(config, QatStageConfig)
+    assert config.data.set == "digits"
+
+
+def test_fine_tuning_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"quantize\.qat: no graph with integer activations"):
+        build_plan(project(tmp_path, targets={"tflite": {}}, quantize={"qat": True}))
+    model = {"source": f"{tmp_path}/net.onnx"}
+    quantize = {"qat": True, "schemes": ["int8"]}
+    with pytest.raises(ConfigError, match=r"needs data to train with; add a section \[data\]"):
+        build_plan(project(tmp_path, data=None, model=model, targets={}, quantize=quantize))
 
 
 GRAPH = """

@@ -147,13 +147,34 @@ def test_data_beside_the_file_wins_over_the_data_root(
         (("scale", "scal"), r"preprocessing\.scal: unknown key\. Did you mean 'scale'\?"),
         (("[model]", 'labels = ["a"]\n[model]'), "labels: unknown key"),
         (("dynamic_batch", 'labels = ["a"]\ndynamic_batch'), "model: give labels or labels_file"),
-        (("[targets", "[target"), r"targets: is required and not given"),
+        (
+            ("[train]", "[quantize]\nschemes = 'int3'\n[train]"),
+            r"schemes\.0: input should",
+        ),
+        (("[train]", "[quantize]\nschemes = 'float16'\n[train]"), "float16 is no scheme of quant"),
+        (
+            ("[train]", "[qat]\nepoch = 1\n[train]"),
+            r"qat\.epoch: unknown key",
+        ),
+        (
+            ("[train]", "[qat]\nobserver_epochs = 3\n[train]"),
+            "qat: observer_epochs is 3",
+        ),
+        (("[targets", "[target"), r"target: unknown key\. Did you mean 'targets'\?"),
     ],
 )
 def test_each_mistake_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     assert change[0] in FULL
     with pytest.raises(ConfigError, match=message):
         load_project(write(tmp_path, FULL.replace(*change)))
+
+
+def test_a_project_that_makes_nothing_is_refused(tmp_path: Path) -> None:
+    text = MINIMAL.format(source="a.onnx", data="digits").replace("[targets.tflite]", "")
+    with pytest.raises(ConfigError, match=r"whole file: nothing is to be made; add a section \[t"):
+        load_project(write(tmp_path, text))
+    graphs = load_project(write(tmp_path, text + '[quantize]\nschemes = "int8"\n'))
+    assert graphs.quantize.schemes == ("int8",)
 
 
 def test_missing_and_empty_label_files_are_named(tmp_path: Path) -> None:
@@ -178,7 +199,7 @@ def test_json_schema_describes_every_key_and_refuses_others() -> None:
     schema = project_json_schema()
     assert schema["$schema"].startswith("https://json-schema.org/")
     assert schema["additionalProperties"] is False
-    assert set(schema["required"]) == {"name", "model", "targets"}
+    assert set(schema["required"]) == {"name", "model"}
     own = [*schema["properties"], *schema["$defs"]["ModelSection"]["properties"]]
     assert {"name", "source", "weights", "benchmark"} <= set(own)
     for name, value in _properties(schema):

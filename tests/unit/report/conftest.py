@@ -17,6 +17,9 @@ from edgekit.core.run_summary import (
     EpochPoint,
     GraphSummary,
     LayerEffect,
+    LedgerRow,
+    QatEpoch,
+    QatSummary,
     QuantizationSummary,
     QuantizationTrial,
     RunSummary,
@@ -197,6 +200,37 @@ def full_summary() -> RunSummary:
                 float_nodes={"norm9": "LayerNormalization has no integer kernel"},
             ),
         ),
+        qat=(
+            QatSummary(
+                scheme="int8",
+                dataset=f"digits/train {HOSTILE}",
+                task="classify",
+                samples=1167,
+                held_out=130,
+                seed=7,
+                curve=(
+                    QatEpoch(epoch=0, loss=None, score=0.9231, held_out_loss=0.251, lr=None),
+                    QatEpoch(epoch=1, loss=0.1234, score=0.9692, held_out_loss=0.15, lr=1e-4),
+                    QatEpoch(epoch=2, loss=0.1111, score=0.9615, held_out_loss=0.16, lr=5e-5),
+                ),
+                best_epoch=1,
+                teacher_score=0.9769,
+                optimizer="adamw",
+                batch_size=64,
+            ),
+        ),
+        ledger=(
+            LedgerRow(
+                form="float32", stage="float", accuracy=accuracy(355, "a" * 64, "onnxruntime")
+            ),
+            LedgerRow(
+                form="int8",
+                stage="PTQ",
+                accuracy=accuracy(345, "b" * 64, "onnxruntime"),
+                agreement=Proportion.of(346, 360),
+            ),
+            LedgerRow(form="int8", stage="QAT", accuracy=Unavailable(reason="no labels here")),
+        ),
         targets=targets(),
         steps=(
             StepSummary(name="train", key="d" * 64, reused=True, duration_s=41.27),
@@ -227,6 +261,8 @@ def bare_summary(summary: RunSummary) -> RunSummary:
             "project": "bare",
             "training": None,
             "quantization": (),
+            "qat": (),
+            "ledger": (),
             "reference_accuracy": nothing,
             "source_graph": Unavailable(reason="a shape is missing"),
             "metadata": ModelMetadata(),

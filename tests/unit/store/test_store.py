@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,23 @@ def test_garbage_is_collected_and_what_is_named_stays(tmp_path: Path) -> None:
     assert store.get(record.key).record == record
     assert not store.artifact(lost.outputs["model"]).path.exists()
     assert store.collect_garbage() == Garbage(0, 0)
+
+
+def test_checkpoints_wait_for_a_month(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    fresh, old = store.checkpoints("a" * 64), store.checkpoints("b" * 64)
+    assert not fresh.exists()
+    for folder in (fresh, old):
+        folder.mkdir()
+        (folder / "state").write_bytes(b"s")
+    long_ago = time.time() - 40 * 86_400
+    os.utime(old, (long_ago, long_ago))
+    assert store.collect_garbage() == Garbage(0, 0, checkpoints=1)
+    assert (fresh / "state").exists()
+    assert not old.exists()
+    store.discard_checkpoints("a" * 64)
+    assert not fresh.exists()
+    store.discard_checkpoints("a" * 64)
 
 
 def test_full_disk_is_named_and_leaves_no_record(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import math
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 import torch
 from torch import Tensor
@@ -14,69 +13,21 @@ from edgekit.errors import GateError, InputError
 from edgekit.graph.reference import ReferenceSession
 from edgekit.graph.torch_twin import FakeQuantize, TorchTwin, build_twin, write_back
 from edgekit.training.qat.config import QatConfig
+from edgekit.training.qat.course import Course
 from edgekit.training.qat.fake_quantize import QuantizerOptions, TrainableFakeQuantize
 from edgekit.training.qat.fusion import fused_graph
-from edgekit.training.qat.losses import gives_probabilities
+from edgekit.training.qat.losses import Score, gives_probabilities, standard_error
+from edgekit.training.qat.optimizer import make_qat_optimizer
 from edgekit.training.qat.samples import UnlabelledSamples
 from edgekit.training.qat.train import train_qat
 from edgekit.training.samples import TensorSamples
+from tests.qat_models import badly_quantized, float_model, stripes
 from tests.qdq_graphs import insert_qdq
 from tests.twin_graphs import convolutional, make_model, weights
 
 CONFIG = QatConfig(
     epochs=3, batch_size=32, lr=1e-3, scale_lr=2e-2, validation=0.25, threads=1, observer_epochs=0
 )
-GRAPH = """
-g (float[batch, 1, 8, 8] image) => (float[batch, 3] logits) {
-  [conv1] a = Conv <pads = [1, 1, 1, 1]> (image, w1, b1)
-  [relu1] a2 = Relu (a)
-  [conv2] b = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (a2, w2, b2)
-  [relu2] b2x = Relu (b)
-  [pool] c = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (b2x)
-  [flat] d = Flatten (c)
-  [fc] logits = Gemm <transB = 1> (d, w3, b3)
-}
-"""
-
-
-def stripes(count: int = 256) -> TensorSamples:
-    """Noisy 8x8 images: class 0 has horizontal stripes, 1 vertical ones, 2 none."""
-    generator = torch.Generator().manual_seed(1)
-    images = 0.6 * torch.randn(count, 1, 8, 8, generator=generator)
-    labels = torch.arange(count) % 3
-    images[labels == 0, :, ::2, :] += 1.0
-    images[labels == 1, :, :, ::2] += 1.0
-    return TensorSamples(images, labels)
-
-
-@functools.cache
-def float_model() -> ir.Model:
-    """A small classifier, trained in float."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "w1": (6, 1, 3, 3), "b1": (6,), "w2": (8, 6, 3, 3), "b2": (8,), "w3": (3, 32),
-        "b3": (3,),
-    }  # fmt: skip
-    model = make_model(GRAPH, weights(shapes))
-    twin = build_twin(model)
-    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-2)
-    samples = stripes()
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(twin(samples.inputs), samples.labels)
-        torch.autograd.backward(loss)
-        optimizer.step()
-    return write_back(twin, model)
-
-
-@functools.cache
-def badly_quantized() -> ir.Model:
-    """Ranges so narrow that most activations are cut off."""
-    model = insert_qdq(float_model(), {"image": stripes().inputs.numpy()})
-    twin = build_twin(model)
-    for quantizer in twin.quantizers().values():
-        if quantizer.role == "activation":
-            quantizer.scale.mul_(0.12)
-    return write_back(twin, model)
 
 
 def accuracy(twin: TorchTwin, samples: TensorSamples) -> float:
@@ -148,7 +99,7 @@ def test_training_that_does_not_help_leaves_the_graph_as_it_was() -> None:
     model = insert_qdq(float_model(), {"image": stripes().inputs.numpy()})
     twin = build_twin(model)
     before = state(twin)
-    config = CONFIG.model_copy(update={"epochs": 1, "lr": 0.3, "scale_lr": 0.3})
+    config = CONFIG.model_copy(update={"epochs": 1, "lr": 0.2, "scale_lr": 0.2})
     result = train_qat(twin, stripes(), config)
     assert result.best_epoch == 0
     assert result.curve[1].score < result.curve[0].score
@@ -255,6 +206,64 @@ def test_divergence_is_an_error_and_puts_the_twin_back() -> None:
     assert {type(item) for item in twin.quantizers().values()} == {FakeQuantize}
 
 
+def test_of_epochs_that_chance_may_tell_apart_the_lowest_loss_is_best() -> None:
+    course = Course.of(Score(0.90, 1.0, 0.01))
+    assert not course.improves(Score(0.88, 0.5, 0.01))
+    assert course.improves(Score(0.895, 0.9, 0.01))
+    course.best_score = Score(0.895, 0.9, 0.01)
+    # No better than what it started with, but the best has to be near the highest.
+    assert not course.improves(Score(0.885, 0.1, 0.01))
+    assert course.improves(Score(0.92, 2.0, 0.01))
+    course.best_score = Score(0.92, 2.0, 0.01)
+    assert not course.improves(Score(0.905, 0.1, 0.01))
+    assert course.improves(Score(0.911, 1.9, 0.01))
+
+
+def test_the_error_of_a_share_is_never_nothing() -> None:
+    assert standard_error(500, 1000) == pytest.approx(0.5 / math.sqrt(1000), rel=0.01)
+    # One sample more or less of a thousand is chance, also next to all of them.
+    assert 0.001 < standard_error(1000, 1000) < 0.002
+
+
+def test_layers_move_by_the_same_share_of_their_size() -> None:
+    model = make_model(
+        "g (float[batch, 4] x) => (float[batch, 4] y) { a = Gemm (x, w) y = Gemm (a, v, b) }",
+        weights({"w": (4, 4), "v": (4, 4)}) | {"b": np.zeros(4, np.float32)},
+    )
+    twin = build_twin(model)
+    small, large, bias = twin.parameters()
+    with torch.no_grad():
+        large.mul_(1000)
+    config = QatConfig(lr=1e-3)
+    optimizer = make_qat_optimizer(twin, [], config)
+    before = [item.detach().clone() for item in (small, large, bias)]
+    torch.autograd.backward(twin(torch.randn(8, 4)).square().sum())
+    optimizer.step()
+    for old, new in zip(before[:2], (small, large), strict=True):
+        size = float(old.square().mean().sqrt())
+        steps = (new.detach() - old).abs() / size
+        assert float(steps.median()) == pytest.approx(1e-3, rel=0.02)
+    # A bias of zeros moves, too.
+    assert float((bias.detach() - before[2]).abs().median()) == pytest.approx(1e-5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [
+        (0.5, r"QAT diverged: from 100\.0% to [0-9.]+% .* are right in epoch 1\. Lower qat\.lr"),
+        (1e3, r"QAT diverged: the loss is nan in epoch 1, step 2 \(learning rate 992\)"),
+    ],
+)
+def test_far_too_high_rates_are_an_error_and_no_result(rate: float, message: str) -> None:
+    twin = build_twin(insert_qdq(float_model(), {"image": stripes().inputs.numpy()}))
+    before = state(twin)
+    config = CONFIG.model_copy(update={"lr": rate, "scale_lr": rate})
+    with pytest.raises(GateError, match=message):
+        train_qat(twin, stripes(), config)
+    after = state(twin)
+    assert all(torch.equal(item, after[name]) for name, item in before.items())
+
+
 def test_what_does_not_fit_is_refused() -> None:
     twin, teacher = build_twin(badly_quantized()), build_twin(float_model())
     with pytest.raises(InputError, match="has no QuantizeLinear/DequantizeLinear pairs"):
@@ -271,8 +280,14 @@ def test_what_does_not_fit_is_refused() -> None:
     dense = insert_qdq(
         make_model(image, weights({"w": (1, 1, 1, 1)})), {"x": np.ones((1, 1, 4, 4), np.float32)}
     )
-    with pytest.raises(InputError, match=r"Use task = 'imitate'"):
-        train_qat(build_twin(dense), stripes(), CONFIG)
+    classify = CONFIG.model_copy(update={"task": "classify"})
+    with pytest.raises(InputError, match=r"no class scores \[N, classes\].* use task = 'imitate'"):
+        train_qat(build_twin(dense), stripes(), classify)
+    with pytest.raises(InputError, match="cannot be trained: the training set has no labels"):
+        train_qat(twin, UnlabelledSamples((stripes().inputs,)), classify)
+    wrong = TensorSamples(stripes().inputs, stripes().labels + 1)
+    with pytest.raises(InputError, match=r"has 3 classes, but the training set has class 3"):
+        train_qat(twin, wrong, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +295,7 @@ def test_what_does_not_fit_is_refused() -> None:
     [
         ({"activation_ranges": "ema"}, "needs observer_epochs above 0"),
         ({"activation_ranges": "calibrated", "observer_epochs": 1}, "observer_epochs must be 0"),
-        ({"observer_epochs": 5}, "there are only 2 epochs"),
+        ({"observer_epochs": 5}, "there are only 3 epochs"),
         ({"learning_rate": 1}, "Extra inputs are not permitted"),
     ],
 )
