@@ -157,8 +157,8 @@ def test_data_beside_the_file_wins_over_the_data_root(
             r"qat\.epoch: unknown key",
         ),
         (
-            ("[train]", "[qat]\nobserver_epochs = 3\n[train]"),
-            "qat: observer_epochs is 3",
+            ("[train]", "[qat]\nobserver_epochs = 9\n[train]"),
+            "qat: observer_epochs is 9",
         ),
         (("[targets", "[target"), r"target: unknown key\. Did you mean 'targets'\?"),
     ],
