@@ -1,0 +1,1 @@
+"""ONNX to MIL: one small function an operator, a table of them, and the walk over a graph."""

@@ -1,0 +1,42 @@
+"""What is done to the graph before the walk."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+from onnx import inliner
+
+from edgekit.graph.passes.infer_shapes import InferShapes
+from edgekit.targets.coreml.lowering.registry import LOWERINGS
+
+
+def prepare(model: ir.Model) -> ir.Model:
+    """A copy whose operators without a lowering are written out where ONNX defines them.
+
+    ONNX defines many operators by a function of simpler ones (its standard's function bodies).
+    """
+    names = {
+        (node.domain, node.op_type)
+        for node in model.graph.all_nodes()
+        if node.domain in {"", "ai.onnx"} and node.op_type not in LOWERINGS
+    }
+    proto = ir.to_proto(model)
+    defined = [
+        ("", op) for _, op in sorted(names) if _has_body(op, model.opset_imports.get("", 1))
+    ]
+    if defined:
+        proto = inliner.inline_selected_functions(
+            proto, defined, exclude=False, inline_schema_functions=True
+        )
+    copy = ir.from_proto(proto)
+    if defined:
+        InferShapes().apply(copy)
+    return copy
+
+
+def _has_body(op: str, opset: int) -> bool:
+    try:
+        schema = onnx.defs.get_schema(op, opset, "")
+    except onnx.defs.SchemaError:
+        return False
+    return bool(schema.has_function or schema.has_context_dependent_function)
