@@ -6,7 +6,6 @@ import onnx
 import onnx_ir as ir
 from onnx import inliner
 
-from edgekit.graph.passes.infer_shapes import InferShapes
 from edgekit.targets.coreml.lowering.registry import LOWERINGS
 
 
@@ -28,10 +27,9 @@ def prepare(model: ir.Model) -> ir.Model:
         proto = inliner.inline_selected_functions(
             proto, defined, exclude=False, inline_schema_functions=True
         )
-    copy = ir.from_proto(proto)
-    if defined:
-        InferShapes().apply(copy)
-    return copy
+    if defined or any(value.dtype is None for node in model.graph for value in node.outputs):
+        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    return ir.from_proto(proto)
 
 
 def _has_body(op: str, opset: int) -> bool:

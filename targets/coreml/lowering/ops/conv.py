@@ -49,7 +49,8 @@ def _operands(e: Emitter, node: ir.Node) -> tuple[Var, Var]:
         raise Refusal("a convolution of integers", "floats, or Q/DQ nodes around it")
     if not 3 <= rank_of(x) <= 5:
         raise Refusal(f"{rank_of(x) - 2} spatial axes", _RANKS)
-    known = weight.val is not None or weight.op.op_type.startswith("constexpr")
+    made_by = weight.op.op_type if weight.op is not None else ""
+    known = weight.val is not None or made_by.startswith("constexpr")
     if not known and not e.options.at_least("iOS17"):
         raise Refusal("weights computed while the model runs", "deployment target iOS17 or later")
     return x, weight

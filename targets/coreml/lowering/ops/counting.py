@@ -18,6 +18,7 @@ from edgekit.targets.coreml.lowering.emitter import (
     shape_of,
     static_sizes,
 )
+from edgekit.targets.coreml.lowering.ops.comparison import chosen
 from edgekit.targets.coreml.lowering.registry import Var, lowers
 
 
@@ -130,7 +131,7 @@ def lower_one_hot(e: Emitter, node: ir.Node) -> Var:
     # An index outside of the depth gives a row of the other value, which MIL leaves undefined.
     hit = e("equal", x=e("expand_dims", x=moved, axes=[axis]), y=places.reshape(shape))
     kind = np.int32 if np.issubdtype(np.asarray(on).dtype, np.integer) else np.float32
-    return e("select", cond=hit, a=kind(on), b=kind(off))
+    return chosen(e, hit, e.constant(np.array(on, kind)), e.constant(np.array(off, kind)))
 
 
 @lowers("NonZero", accepts="numbers and booleans")

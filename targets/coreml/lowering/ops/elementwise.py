@@ -135,7 +135,7 @@ def convert(e: Emitter, x: Var, source: ir.Value, like: ir.Value) -> Var:
     made, wanted = dtype_name(source), dtype_name(like)
     target = _mil_kind(wanted)
     if target == "float":
-        _refuse_narrower_float(made, wanted)
+        _mind_narrower_float(e, made, wanted)
         return x if kind_of(x) == "float" else e("cast", x=x, dtype="fp32")
     if target == "bool":
         if kind_of(x) == "bool":
@@ -164,13 +164,15 @@ def _mil_kind(name: str) -> str:
     raise Refusal(f"element type {name or 'unknown'}, which MIL does not have")
 
 
-def _refuse_narrower_float(made: str, wanted: str) -> None:
-    """Rounding to a narrower float is part of a cast's result, and the program has one float."""
-    if wanted in {"float16", "bfloat16"} and made != wanted and made != "bool":
+def _mind_narrower_float(e: Emitter, made: str, wanted: str) -> None:
+    """The program has one float type, wider than or equal to what the graph says."""
+    if wanted == "bfloat16" and made not in {"bfloat16", "bool"}:
         raise Refusal(
-            f"a cast from {made} to {wanted} within a program that computes in one float type",
+            "a cast to bfloat16, which Core ML does not have",
             "casts to float32; choose the precision of the whole artifact instead",
         )
+    if wanted == "float16" and made in {"float32", "float64"}:
+        e.note("casts to float16 within the graph do not round: the program has one float type")
 
 
 @lowers("Gelu", accepts="both forms")

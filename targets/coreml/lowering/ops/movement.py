@@ -21,6 +21,7 @@ from edgekit.targets.coreml.lowering.emitter import (
     shape_of,
     static_sizes,
 )
+from edgekit.targets.coreml.lowering.ops.comparison import chosen
 from edgekit.targets.coreml.lowering.registry import Var, lowers
 
 
@@ -145,5 +146,5 @@ def lower_trilu(e: Emitter, node: ir.Node) -> Var:
     numbers, was_bool = as_numbers(e, x)
     zero = np.int32(0) if kind_of(numbers) == "int" else np.float32(0)
     shape = (1,) * (rank_of(x) - 2) + kept.shape
-    result = e("select", cond=kept.reshape(shape), a=numbers, b=zero)
+    result = chosen(e, e.constant(kept.reshape(shape)), numbers, e.constant(np.asarray(zero)))
     return restored(e, result, was_bool)

@@ -54,9 +54,9 @@ def lower_nms(e: Emitter, node: ir.Node) -> Var:
     if limit <= 0:
         raise Refusal("a maximum of no boxes", "max_output_boxes_per_class of at least 1")
     overlap = np.float32(_number(e, node, 3, 0.0, "iou_threshold"))
-    score = optional_input(node, 4)
-    lowest = np.float32(np.finfo(np.float32).min)
-    threshold = np.float32(_number(e, node, 4, 0.0, "score_threshold")) if score else lowest
+    threshold = None
+    if optional_input(node, 4) is not None:
+        threshold = np.float32(_number(e, node, 4, 0.0, "score_threshold"))
     if not int_attribute(node, "center_point_box", 0):
         boxes = _centred(e, boxes)
     else:
@@ -104,15 +104,25 @@ def _suppressed(
             end_mask=[False, True, True])  # fmt: skip
     marks = e("slice_by_index", x=scores, begin=[batch, at, 0], end=[batch + 1, at + 1, 0],
               end_mask=[False, False, True])  # fmt: skip
-    _, _, indices, _ = e(
+    chances = e("transpose", x=marks, perm=[0, 2, 1])
+    # Newer systems have no threshold of scores, and to drop low ones afterwards is the same:
+    # a lower score never suppresses a higher one.
+    lowest = np.float32(np.finfo(np.float32).min)
+    more = {} if e.options.at_least("iOS17") else {"score_threshold": lowest}
+    results = e(
         "non_maximum_suppression",
         boxes=own,
-        scores=e("transpose", x=marks, perm=[0, 2, 1]),
+        scores=chances,
         iou_threshold=overlap,
-        score_threshold=threshold,
         max_boxes=np.int32(limit),
         per_class_suppression=False,
+        **more,
     )
+    kept, indices = results[1], results[2]
+    if threshold is not None:
+        high = e("greater", x=e("reshape", x=kept, shape=[1, limit]), y=threshold)
+        none = e.constant(np.full((1, limit), -1, np.int32))
+        indices = e("select", cond=high, a=indices, b=none)
     column = e("reshape", x=indices, shape=[limit, 1])
     fixed = np.tile(np.array([[batch, at]], np.int32), (limit, 1))
     return e("concat", values=[fixed, column], axis=1)
