@@ -39,7 +39,7 @@ class Description:
 def convert_program(
     lowered: LoweredProgram, options: LoweringOptions, pipeline: Any = None
 ) -> Any:
-    """coremltools' model of a program, after its passes; nothing is loaded into Core ML.
+    """Coremltools' model of a program, after its passes; nothing is loaded into Core ML.
 
     Raises:
         UnsupportedError: If coremltools fails.

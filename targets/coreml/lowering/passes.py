@@ -19,7 +19,7 @@ UNSAFE_PASSES = (
 
 
 def pass_pipeline() -> Any:
-    """coremltools' default passes without `UNSAFE_PASSES`."""
+    """Coremltools' default passes without `UNSAFE_PASSES`."""
     pipeline = ct.PassPipeline.DEFAULT
     pipeline.remove_passes(set(UNSAFE_PASSES))
     return pipeline
