@@ -13,11 +13,11 @@ from edgekit.core.stage import Note, StageConfig
 from edgekit.core.target import (
     INTEGER_ACTIVATIONS,
     QUANTIZED,
+    LowerConfig,
     Precision,
     Target,
     TargetInfo,
 )
-from edgekit.core.toml_config import nearest_name
 from edgekit.errors import ConfigError, MissingToolError, UsageError
 from edgekit.pipeline.project import ProjectConfig, TargetSection
 from edgekit.pipeline.registry import get_stage, get_target
@@ -203,50 +203,18 @@ class _Draft:
         capabilities = target.capabilities()
         if capabilities.convertible is not None:
             self.missing.append(f"targets.{name}: {capabilities.convertible.reason}")
-        engine = section.engine or target.info.engines[0]
-        if engine not in target.info.engines:
-            self.problems.append(
-                f"targets.{name}.engine: there is no engine {engine!r}."
-                f"{nearest_name(engine, target.info.engines)} "
-                f"Known: {', '.join(target.info.engines)}"
-            )
-        compute = section.weight_compute
-        if compute is not None and compute not in target.info.weight_computes:
-            self.problems.append(
-                f"targets.{name}.weight_compute: {compute} is not offered; "
-                f"accepted: {', '.join(target.info.weight_computes)}"
-            )
-        if section.io not in target.info.io_types:
-            self.problems.append(
-                f"targets.{name}.io: {section.io} is not offered; accepted: "
-                f"{', '.join(target.info.io_types)}"
-            )
-        if section.io != "float32" and "int8" not in section.precision:
-            self.problems.append(
-                f"targets.{name}.io: {section.io} inputs and outputs belong to precision int8, "
-                f"which is not asked for"
-            )
-        if section.integer_only and not target.info.integer_only:
-            self.problems.append(
-                f"targets.{name}.integer_only: the target does not promise to compute so"
-            )
-        if section.integer_only and not set(section.precision) & set(INTEGER_ACTIVATIONS):
-            self.problems.append(
-                f"targets.{name}.integer_only: it belongs to {' and '.join(INTEGER_ACTIVATIONS)}, "
-                "which are not asked for"
-            )
+        problems = section.problems(target.info, section.precision)
+        self.problems += [f"targets.{name}.{item.choice}: {item.text}" for item in problems]
         for precision in section.precision:
-            if precision in target.info.precisions:
-                source = (
-                    self.quantized_graph(model, precision) if precision in QUANTIZED else model
-                )
-                if source is not None:
-                    self._add_artifact(target, precision, engine, section, source)
-            else:
+            if precision not in target.info.precisions:
                 self.problems.append(
                     f"targets.{name}.precision: {precision} is not offered; "
                     f"accepted: {', '.join(target.info.precisions)}"
                 )
+                continue
+            source = self.quantized_graph(model, precision) if precision in QUANTIZED else model
+            if source is not None and not problems:
+                self._add_artifact(target, precision, section, source)
 
     def quantized_graph(self, model: Source, scheme: Precision) -> Source | None:
         """The QDQ graph that all targets of a numeric form are lowered from; planned once."""
@@ -332,25 +300,16 @@ class _Draft:
             )
 
     def _add_artifact(
-        self,
-        target: Target,
-        precision: Precision,
-        engine: str,
-        section: TargetSection,
-        model: Source,
+        self, target: Target, precision: Precision, section: TargetSection, model: Source
     ) -> None:
         from edgekit.stages.lower import LowerStageConfig, default_tolerance
 
         info, capabilities = target.info, target.capabilities()
         suffix = f"{info.name}-{precision}"
-        compute = section.weight_compute or info.weight_computes[0]
+        lowering = lowering_config(section, precision, info)
         config = LowerStageConfig(
-            precision=precision,
-            engine=engine,
-            io=section.io if precision == "int8" else "float32",
-            weight_compute=compute,
-            integer_only=section.integer_only and precision in INTEGER_ACTIVATIONS,
-            tolerance=section.tolerance or default_tolerance(precision, compute),
+            **lowering.model_dump(),
+            tolerance=section.tolerance or default_tolerance(precision, lowering.weight_compute),
         )
         lower = f"lower-{suffix}"
         self.add(lower, "lower", config, target=target, model=model)
@@ -367,7 +326,7 @@ class _Draft:
                 target=info.name,
                 title=info.title,
                 precision=precision,
-                engine=engine,
+                engine=config.engine or info.engines[0],
                 tolerance=config.tolerance,
                 file_name=file_name,
                 lower=lower,
@@ -480,6 +439,16 @@ class _Draft:
             notes=self.notes,
             summary=summary,
         )
+
+
+def lowering_config(section: TargetSection, precision: Precision, info: TargetInfo) -> LowerConfig:
+    """How a target is lowered to in one numeric form, with nothing left open.
+
+    Raises:
+        ConfigError: See `LowerConfig.settled_for`.
+    """
+    choices = section.concerning(precision)
+    return LowerConfig(precision=precision, **choices.model_dump()).settled_for(info)
 
 
 def _is_onnx(source: str) -> bool:

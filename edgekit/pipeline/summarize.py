@@ -10,7 +10,7 @@ from typing import ClassVar
 from pydantic import Field
 
 import edgekit
-from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.artifact import Artifact, ArtifactKind, size_on_disk
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import AccuracyReport, LatencyStats, Proportion, Unavailable
 from edgekit.core.model_base import FrozenModel
@@ -230,7 +230,7 @@ class _Gathering:
             engine=entry.engine,
             artifact=ArtifactSummary(
                 file_name=entry.file_name,
-                size_bytes=_size_bytes(artifact.path),
+                size_bytes=size_on_disk(artifact.path),
                 digest=artifact.digest,
                 signature=artifact.signature,
                 graph=_inspected(artifact, entry.target),
@@ -310,9 +310,3 @@ def _placed(step: FinishedStep) -> tuple[Note, ...]:
     return tuple(
         note if note.where else note.model_copy(update={"where": step.id}) for note in step.notes
     )
-
-
-def _size_bytes(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(child.stat().st_size for child in path.rglob("*") if child.is_file())

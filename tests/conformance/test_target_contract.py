@@ -310,7 +310,7 @@ def test_lowering_is_deterministic_and_leaves_its_source_alone(
 
 def test_an_unknown_engine_is_refused(target: Target, source: Artifact, tmp_path: Path) -> None:
     require(target.capabilities().convertible, target.info.name)
-    with pytest.raises(ConfigError, match="has no engine 'none'"):
+    with pytest.raises(ConfigError, match="there is no engine 'none'"):
         target.lower(source, LowerConfig(engine="none"), tmp_path)
 
 
