@@ -87,10 +87,7 @@ def test_everything_that_is_not_offered_is_told_at_once() -> None:
         "  - compute: float16 is not offered; the target leaves no choice here",
         "  - deployment_target: iOS17 is not offered; the target leaves no choice here",
         "  - image_input: the target takes tensors alone",
-        (
-            "  - precision: int16x8 is not offered; accepted: float32, float16, int8, int8-weights, "
-            "int4-weights"
-        ),
+        f"  - precision: int16x8 is not offered; accepted: {', '.join(ONNXRUNTIME.precisions)}",
     ]
 
 
