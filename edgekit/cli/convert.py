@@ -29,6 +29,7 @@ from edgekit.cli.options import (
     parse_precisions,
     preprocessing_option,
 )
+from edgekit.core.quant import ScaleFormat
 from edgekit.core.target import BenchConfig, LowerConfig, Precision
 from edgekit.data.contract import DataSpec
 from edgekit.pipeline.project import ModelSection
@@ -87,6 +88,10 @@ CalibrationMethod = Annotated[
 KeepFloat = Annotated[
     list[str] | None,
     option(QuantizeOptions, "keep_float", "--keep-float", metavar="PATTERN", panel=QUANTIZATION),
+]
+ScaleNumbers = Annotated[
+    ScaleFormat | None,
+    option(QuantizeOptions, "scale_format", "--scale-format", panel=QUANTIZATION),
 ]
 MaxDrop = Annotated[
     float | None,
@@ -161,6 +166,7 @@ def command(
     calibration_samples: CalibrationSamples = 256,
     calibration_method: CalibrationMethod = "auto",
     keep_float: KeepFloat = None,
+    scale_format: ScaleNumbers = None,
     equalize: Equalize = False,
     bias_correction: BiasCorrection = False,
     adaround: AdaRound = False,
@@ -206,6 +212,7 @@ def command(
             samples=calibration_samples,
             method=calibration_method,
             keep_float=tuple(keep_float or ()),
+            scale_format=scale_format,
             equalize=equalize,
             bias_correction=bias_correction,
             adaround=adaround,

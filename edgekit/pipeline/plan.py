@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.metrics import Unavailable
+from edgekit.core.quant import ScaleFormat
 from edgekit.core.signature import TensorSpec
 from edgekit.core.stage import Note, StageConfig
 from edgekit.core.target import (
     INTEGER_ACTIVATIONS,
     QUANTIZED,
-    LowerConfig,
     Precision,
     Target,
     TargetInfo,
@@ -23,6 +24,7 @@ from edgekit.pipeline.project import ProjectConfig, TargetSection
 from edgekit.pipeline.registry import get_stage, get_target
 from edgekit.pipeline.steps import Plan, PublishedOutput, Source, Step, make_plan
 from edgekit.pipeline.summarize import LedgerEntry, SummarizeConfig, TargetEntry
+from edgekit.pipeline.target_choices import lowering_config, settled_scale_format
 
 if TYPE_CHECKING:
     from edgekit.data.datasets import DataSpec
@@ -235,20 +237,35 @@ class _Draft:
         if data is not None and section.calibration is None:
             # Never the samples that accuracy is measured on.
             data = data.model_copy(update={"split": "train", "limit": None})
-        config = QuantizeConfig(
-            scheme=scheme, calibration=data, options=section.quantize_options()
-        )
         step = "quantize" if scheme == "int8" else f"quantize-{scheme}"
+        scale_format = self._scale_format(scheme, step)
+        options = section.quantize_options().model_copy(update={"scale_format": scale_format})
+        config = QuantizeConfig(scheme=scheme, calibration=data, options=options)
         self.add(step, "quantize", config, model=model)
         self.summaries.append(f"{step}.summary")
-        source = self._trained(model, scheme, Source(step, "model"))
+        source = self._trained(model, scheme, Source(step, "model"), scale_format)
         # The first, mostly the only one, has the short name.
         middle = f".{scheme}" if self.quantized else ""
         self.outputs.append(PublishedOutput(f"{self.project.name}{middle}.qdq.onnx", source))
         self.quantized[scheme] = source
         return source
 
-    def _trained(self, model: Source, scheme: Precision, quantized: Source) -> Source:
+    def _scale_format(self, scheme: Precision, step: str) -> ScaleFormat:
+        """The number format of the scales of a graph, with a note of what decided."""
+        infos = {}
+        for name in self.project.targets:
+            # What cannot be found is told of by `add_target`.
+            with suppress(ConfigError, MissingToolError):
+                infos[name] = get_target(name).info
+        given = self.project.quantize.scale_format
+        chosen, reason = settled_scale_format(given, scheme, self.project.targets, infos)
+        if reason:
+            self.notes.append(Note(where=step, text=reason))
+        return chosen
+
+    def _trained(
+        self, model: Source, scheme: Precision, quantized: Source, scale_format: ScaleFormat
+    ) -> Source:
         """The QDQ graph after fine-tuning, where the project asks for it."""
         self._add_ledger_row(scheme, "PTQ", quantized)
         if not self.project.quantize.qat:
@@ -268,10 +285,11 @@ class _Draft:
                 "[qat.data] (--data)"
             )
             return quantized
+        scale_format = section.scale_format or scale_format
         config = QatStageConfig(
             scheme=scheme,
             data=data.model_copy(update={"split": "train"}),
-            options=section.qat_config(),
+            options=section.qat_config().model_copy(update={"scale_format": scale_format}),
         )
         self.add(step, "qat", config, model=quantized, float=model)
         self.trainings.append(f"{step}.summary")
@@ -439,16 +457,6 @@ class _Draft:
             notes=self.notes,
             summary=summary,
         )
-
-
-def lowering_config(section: TargetSection, precision: Precision, info: TargetInfo) -> LowerConfig:
-    """How a target is lowered to in one numeric form, with nothing left open.
-
-    Raises:
-        ConfigError: See `LowerConfig.settled_for`.
-    """
-    choices = section.concerning(precision)
-    return LowerConfig(precision=precision, **choices.model_dump()).settled_for(info)
 
 
 def _is_onnx(source: str) -> bool:

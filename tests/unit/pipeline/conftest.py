@@ -77,6 +77,7 @@ class FakeTarget:
         name: Registered name.
         error: Added to every output, as a share of its range.
         folder: Whether the artifact is a folder that holds the graph.
+        facts: Other values of its `TargetInfo`.
         cannot: What this machine cannot do, of "convert", "run" and "measure".
         shapes: Shapes that sessions were fed.
     """
@@ -84,6 +85,7 @@ class FakeTarget:
     name: str = "fake"
     error: float = 0.0
     folder: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
     cannot: tuple[str, ...] = ()
     shapes: list[tuple[int, ...]] = field(default_factory=list)
 
@@ -98,7 +100,7 @@ class FakeTarget:
             precisions=("float32", "float16"),
             engines=("copy", "link"),
             folder=self.folder,
-        )
+        ).model_copy(update=self.facts)
 
     def _missing(self, what: str) -> Unavailable | None:
         return Unavailable(reason=f"Fakes cannot {what} here.") if what in self.cannot else None
