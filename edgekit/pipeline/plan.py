@@ -345,6 +345,8 @@ class _Draft:
                 title=info.title,
                 precision=precision,
                 engine=config.engine or info.engines[0],
+                compute=config.compute or "",
+                deployment_target=config.deployment_target or "",
                 tolerance=config.tolerance,
                 file_name=file_name,
                 lower=lower,

@@ -44,6 +44,8 @@ class TargetEntry(FrozenModel):
         title: Human name.
         precision: Numeric form.
         engine: Lowering engine.
+        compute: Precision in which it computes on floating point; empty where there is no choice.
+        deployment_target: Oldest system that it is made for; empty where there is no choice.
         tolerance: Largest accepted difference.
         file_name: Name in the output folder.
         lower: Id of the step that made the artifact.
@@ -60,6 +62,8 @@ class TargetEntry(FrozenModel):
     lower: str
     evaluate: str | Unavailable
     benchmark: str | Unavailable
+    compute: str = ""
+    deployment_target: str = ""
 
 
 class LedgerEntry(FrozenModel):
@@ -228,6 +232,8 @@ class _Gathering:
             title=entry.title,
             precision=entry.precision,
             engine=entry.engine,
+            compute=entry.compute,
+            deployment_target=entry.deployment_target,
             artifact=ArtifactSummary(
                 file_name=entry.file_name,
                 size_bytes=size_on_disk(artifact.path),

@@ -13,6 +13,7 @@ from edgekit.pipeline.plan import build_plan
 from edgekit.pipeline.project import ProjectConfig
 from edgekit.pipeline.registry import get_target
 from edgekit.pipeline.steps import Plan
+from edgekit.pipeline.summarize import SummarizeConfig
 from edgekit.stages.lower import LowerStageConfig
 from edgekit.stages.qat import QatStageConfig
 from edgekit.stages.quantize import QuantizeConfig
@@ -71,6 +72,11 @@ def test_each_step_of_lowering_knows_everything_that_is_chosen(tmp_path: Path) -
     own = {"io": "float32", "integer_only": False, "weight_compute": None}
     assert lowered(found, "half-float32") == {**own, **same, "compute": "float32"}
     assert lowered(found, "half-int8") == {**own, **same, "compute": "float16"}
+    summarize = found.step("summarize").config
+    assert isinstance(summarize, SummarizeConfig)
+    assert [(item.compute, item.deployment_target) for item in summarize.targets] == [
+        ("float32", "iOS18"), ("float16", "iOS18"), ("", ""),
+    ]  # fmt: skip
     plain = {"engine": "edgekit", "deployment_target": None, "image_input": False}
     assert lowered(found, "tflite-int8") == {**own, **plain, "compute": None}
 
