@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
+from edgekit.core.lowering_choices import LoweringChoices
 from edgekit.core.metadata import Preprocessing
-from edgekit.core.model_base import FrozenModel
 from edgekit.core.progress import Progress
 from edgekit.core.run_summary import ArtifactSummary, RunSummary
 from edgekit.core.target import (
@@ -23,7 +23,6 @@ from edgekit.core.target import (
     IoType,
     Precision,
     TargetInfo,
-    WeightCompute,
 )
 from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
@@ -54,7 +53,7 @@ __all__ = [
 ]
 
 
-class ConvertOptions(FrozenModel):
+class ConvertOptions(LoweringChoices):
     """What a conversion can be told besides model, targets and output."""
 
     weights: Path | None = Field(
@@ -70,25 +69,6 @@ class ConvertOptions(FrozenModel):
     labels: tuple[str, ...] = Field((), description="Class names by index.")
     preprocessing: Preprocessing | None = Field(
         None, description="How an image becomes the input; travels with the model."
-    )
-    engine: str | None = Field(
-        None, description="Lowering engine, for targets that offer it: edgekit or onnx2tf."
-    )
-    weight_compute: WeightCompute | None = Field(
-        None,
-        description="How an artifact with integer weights alone computes, for targets that offer "
-        "it: dynamic rounds activations to 8 bits as they come where that is faster, exact "
-        "restores the weights to float32.",
-    )
-    integer_only: bool = Field(
-        False,
-        description="Compute on integers alone, for accelerators without floating point: also "
-        "where float kernels are faster; an operator without an integer form is an error.",
-    )
-    io: IoType = Field(
-        "float32",
-        description="Type of the inputs and outputs of int8 artifacts, for targets that offer it: "
-        "float32, int8 or uint8.",
     )
     tolerance: float | None = Field(
         None,
@@ -410,7 +390,7 @@ def _section(
             f"Target {info.name} is not made as {', '.join(left_out)}: "
             f"it offers {', '.join(info.precisions)}."
         )
-    compute = options.weight_compute
+    compute = options.weight_compute if set(kept) & set(WEIGHTS_ONLY) else None
     if compute is not None and compute not in info.weight_computes:
         notes.append(
             f"Target {info.name} does not offer weight_compute {compute}; it computes "
@@ -423,14 +403,15 @@ def _section(
     integers = bool(set(kept) & set(INTEGER_ACTIVATIONS))
     if options.integer_only and integers and not info.integer_only:
         notes.append(f"Target {info.name} does not promise to compute on integers alone.")
-    section = TargetSection(
-        precision=kept,
-        engine=options.engine if options.engine in info.engines else None,
-        io=io if "int8" in kept else "float32",
-        integer_only=options.integer_only and integers and info.integer_only,
-        weight_compute=compute,
-        tolerance=options.tolerance,
-    )
+    # These are met where a target offers them, and told of where not; all others have to be.
+    met = {
+        "engine": options.engine if options.engine in info.engines else None,
+        "io": io if "int8" in kept else "float32",
+        "integer_only": options.integer_only and integers and info.integer_only,
+        "weight_compute": compute,
+    }
+    choices = options.choices().model_copy(update=met)
+    section = TargetSection(precision=kept, tolerance=options.tolerance, **choices.model_dump())
     return section, notes
 
 

@@ -22,7 +22,7 @@ Memory = Annotated[bool, option(BenchConfig, "memory", "--memory/--no-memory")]
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(metavar="A", help="Model file.")],
+    artifact: Annotated[Path, typer.Argument(metavar="A", help="Model file or folder.")],
     versus: Annotated[
         Path | None, typer.Option("--vs", metavar="B", help="Measure A and B in turn.")
     ] = None,

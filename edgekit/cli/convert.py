@@ -8,6 +8,15 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from edgekit.api import ConvertOptions
+from edgekit.cli.lowering_flags import (
+    DeploymentTarget,
+    Engine,
+    FloatComputing,
+    ImageInput,
+    IntegerOnly,
+    Io,
+    WeightComputing,
+)
 from edgekit.cli.options import (
     PREPROCESSING,
     DataRoot,
@@ -20,7 +29,8 @@ from edgekit.cli.options import (
     parse_precisions,
     preprocessing_option,
 )
-from edgekit.core.target import BenchConfig, LowerConfig, Precision, WeightCompute
+from edgekit.core.quant import ScaleFormat
+from edgekit.core.target import BenchConfig, LowerConfig, Precision
 from edgekit.data.contract import DataSpec
 from edgekit.pipeline.project import ModelSection
 from edgekit.quantization.options import QuantizeOptions
@@ -48,17 +58,6 @@ Inputs = Annotated[
 ]
 Weights = Annotated[Path | None, option(ConvertOptions, "weights", "--weights", metavar="FILE")]
 DynamicBatch = Annotated[bool, option(ConvertOptions, "dynamic_batch", "--dynamic-batch")]
-Engine = Annotated[str | None, option(ConvertOptions, "engine", "--engine", metavar="NAME")]
-WeightComputing = Annotated[
-    WeightCompute | None,
-    option(ConvertOptions, "weight_compute", "--weight-compute", panel=QUANTIZATION),
-]
-Io = Annotated[
-    Literal["float32", "int8", "uint8"], option(ConvertOptions, "io", "--io", panel=QUANTIZATION)
-]
-IntegerOnly = Annotated[
-    bool, option(ConvertOptions, "integer_only", "--integer-only", panel=QUANTIZATION)
-]
 Tolerance = Annotated[
     float | None, option(ConvertOptions, "tolerance", "--tolerance", metavar="X")
 ]
@@ -89,6 +88,10 @@ CalibrationMethod = Annotated[
 KeepFloat = Annotated[
     list[str] | None,
     option(QuantizeOptions, "keep_float", "--keep-float", metavar="PATTERN", panel=QUANTIZATION),
+]
+ScaleNumbers = Annotated[
+    ScaleFormat | None,
+    option(QuantizeOptions, "scale_format", "--scale-format", panel=QUANTIZATION),
 ]
 MaxDrop = Annotated[
     float | None,
@@ -147,6 +150,10 @@ def command(
     engine: Engine = None,
     io: Io = "float32",
     integer_only: IntegerOnly = False,
+    weight_compute: WeightComputing = None,
+    compute: FloatComputing = None,
+    deployment_target: DeploymentTarget = None,
+    image_input: ImageInput = False,
     tolerance: Tolerance = None,
     name: Name = None,
     labels: Labels = None,
@@ -159,7 +166,7 @@ def command(
     calibration_samples: CalibrationSamples = 256,
     calibration_method: CalibrationMethod = "auto",
     keep_float: KeepFloat = None,
-    weight_compute: WeightComputing = None,
+    scale_format: ScaleNumbers = None,
     equalize: Equalize = False,
     bias_correction: BiasCorrection = False,
     adaround: AdaRound = False,
@@ -191,6 +198,9 @@ def command(
         weight_compute=weight_compute,
         io=io,
         integer_only=integer_only,
+        compute=compute,
+        deployment_target=deployment_target,
+        image_input=image_input,
         tolerance=tolerance,
         name=name,
         labels=() if labels is None else read_labels(labels),
@@ -202,6 +212,7 @@ def command(
             samples=calibration_samples,
             method=calibration_method,
             keep_float=tuple(keep_float or ()),
+            scale_format=scale_format,
             equalize=equalize,
             bias_correction=bias_correction,
             adaround=adaround,

@@ -27,7 +27,7 @@ TargetName = Annotated[
 
 
 def command(
-    artifact: Annotated[Path, typer.Argument(help="Model file, for example .onnx or .tflite.")],
+    artifact: Annotated[Path, typer.Argument(help="Model file or folder, such as .tflite.")],
     data: Set,
     data_root: DataRoot = None,
     split: Split = "test",

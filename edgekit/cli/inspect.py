@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="Model file, for example .onnx or .tflite.")],
+    file: Annotated[Path, typer.Argument(help="Model file or folder, such as .tflite.")],
     as_json: AsJson = False,
 ) -> None:
     """Show operators, multiply-accumulates, parameters, size, inputs and outputs of a model."""

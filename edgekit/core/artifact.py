@@ -30,6 +30,27 @@ class ArtifactKind(StrEnum):
     """Folder holding report.json, report.md and report.html."""
 
 
+def file_stem(name: str) -> str:
+    """A file name without suffix for a model: letters, digits, dot, dash, underscore.
+
+    >>> file_stem("five things"), file_stem("../x/y"), file_stem("...")
+    ('five_things', 'x_y', 'model')
+    """
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+    return kept.strip("._") or "model"
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder.
+
+    Raises:
+        FileNotFoundError: If nothing stands at ``path``.
+    """
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(child.stat().st_size for child in path.rglob("*") if child.is_file())
+
+
 class Artifact(FrozenModel):
     """A file or folder with its identity.
 

@@ -294,11 +294,16 @@ class FixedParameters(FrozenModel):
     zero_point: int
 
 
+HARD_SIGMOID_SCALE = 257 / 65536
+"""Scale of an 8-bit HardSigmoid: the largest number of float16 with which 255 steps end at 1 or
+before it (at 0.99998). All other fixed scales of 8 bits are powers of 2; of those of 16 bits the
+one of HardSigmoid, 1/32767, is the only one that float16 does not represent."""
+
 _FIXED_8 = {
     "Softmax": FixedParameters(scale=1 / 256, zero_point=-128),
     "Sigmoid": FixedParameters(scale=1 / 256, zero_point=-128),
     "Tanh": FixedParameters(scale=1 / 128, zero_point=0),
-    "HardSigmoid": FixedParameters(scale=1 / 255, zero_point=-128),
+    "HardSigmoid": FixedParameters(scale=HARD_SIGMOID_SCALE, zero_point=-128),
     "LogSoftmax": FixedParameters(scale=16 / 256, zero_point=127),
 }
 _FIXED_16 = {

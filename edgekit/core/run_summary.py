@@ -249,6 +249,8 @@ class TargetResult(FrozenModel):
         title: Human name of the target.
         precision: Numeric form, for example ``"float16"``.
         engine: Lowering engine that wrote the artifact.
+        compute: Precision in which it computes on floating point; empty where there is no choice.
+        deployment_target: Oldest system that it was made for; empty where there is no choice.
         artifact: The file; `Unavailable` when this machine could not make it.
         accuracy: Accuracy on the evaluation set; `Unavailable` with the reason otherwise.
         agreement: Share of samples for which it predicts the same class as ONNX Runtime on the
@@ -274,6 +276,8 @@ class TargetResult(FrozenModel):
     notes: tuple[Note, ...] = ()
     agreement: Proportion | None = None
     exactness: ExactnessReport | Unavailable | None = None
+    compute: str = ""
+    deployment_target: str = ""
 
 
 class StepSummary(FrozenModel):

@@ -5,18 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.exactness import ExactnessReport
+from edgekit.core.lowering_choices import LoweringChoices
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.model_base import FrozenModel
+from edgekit.core.precision import (
+    INTEGER_ACTIVATIONS,
+    QUANTIZED,
+    WEIGHTS_ONLY,
+    FloatCompute,
+    IoType,
+    Precision,
+    WeightCompute,
+)
 from edgekit.core.quant import QuantConstraints
 from edgekit.core.signature import ModelSignature
-from edgekit.errors import UnsupportedNode
+from edgekit.core.toml_config import describe_problems
+from edgekit.errors import ConfigError, UnsupportedNode
+
+__all__ = [
+    "INTEGER_ACTIVATIONS",
+    "QUANTIZED",
+    "WEIGHTS_ONLY",
+    "BenchConfig",
+    "Capabilities",
+    "FloatCompute",
+    "Inspection",
+    "IoType",
+    "LowerConfig",
+    "Lowered",
+    "LoweringChoices",
+    "OpCount",
+    "Precision",
+    "RuntimeConfig",
+    "Session",
+    "SupportReport",
+    "Target",
+    "TargetInfo",
+    "WeightCompute",
+]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,53 +57,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     type Array = npt.NDArray[np.generic]
-
-Precision = Literal["float32", "float16", "int8", "int16x8", "int8-weights", "int4-weights"]
-"""Numeric forms. Those of `QUANTIZED` are lowered from a QDQ graph, quantized by the scheme of
-the same name (`edgekit.core.quant.SCHEMES`)."""
-
-QUANTIZED: tuple[Precision, ...] = ("int8", "int16x8", "int8-weights", "int4-weights")
-"""Numeric forms that hold integers: activations and weights of 8 bits; activations of 16 and
-weights of 8; weights of 8 bits alone; weights of 4 bits in blocks alone."""
-
-INTEGER_ACTIVATIONS: tuple[Precision, ...] = ("int8", "int16x8")
-"""Those of `QUANTIZED` whose activations are integers, so that they need calibration data."""
-
-WEIGHTS_ONLY: tuple[Precision, ...] = ("int8-weights", "int4-weights")
-"""The others of `QUANTIZED`: integer weights, float activations."""
-
-WeightCompute = Literal["dynamic", "exact"]
-"""How an artifact with integer weights alone computes. ``"dynamic"``: on the integers where the
-runtime is faster so, activations rounded to 8 bits as they come; ``"exact"``: in float32 on
-weights restored from the integers."""
-
-IoType = Literal["float32", "int8", "uint8"]
-"""Type of a quantized artifact's inputs and outputs; the graph's own is float32."""
-
-
-class LowerConfig(FrozenModel):
-    """Options of lowering a canonical graph to a target."""
-
-    precision: Precision = Field("float32", description="Numeric form of the artifact.")
-    engine: str = Field(
-        "edgekit", description="Lowering engine: edgekit's own, or another the target offers."
-    )
-    io: IoType = Field(
-        "float32",
-        description="Type of the inputs and outputs of an artifact with integer activations; "
-        "int8 and uint8 leave the conversion to the application.",
-    )
-    integer_only: bool = Field(
-        False,
-        description="Compute integer activations on integers throughout, also where float "
-        "kernels are faster.",
-    )
-    weight_compute: WeightCompute | None = Field(
-        None,
-        description="How an artifact with integer weights alone computes: dynamic rounds "
-        "activations to 8 bits as they come where that is faster, exact restores the weights to "
-        "float32; the target's own way by default.",
-    )
 
 
 class RuntimeConfig(FrozenModel):
@@ -102,6 +88,12 @@ class TargetInfo(FrozenModel):
         weight_computes: How it computes with integer weights alone, the default first.
         io_types: Types that inputs and outputs of an int8 artifact can have.
         integer_only: Whether it can compute on integers throughout when asked to.
+        computes: Precisions in which it can compute on floating point, the default first;
+            empty where that cannot be chosen. What is lowered as float32 computes in float32.
+        deployment_targets: Oldest systems that an artifact can be made for, the default first;
+            empty where that cannot be chosen.
+        image_input: Whether an artifact can take images instead of tensors.
+        folder: Whether artifacts are folders, such as ``.mlpackage``, instead of files.
         version: Raised whenever the same graph and options lower to another file; part of the
             cache key.
         tools: Distributions whose versions enter the cache key, for example ``("flatbuffers",)``.
@@ -117,8 +109,55 @@ class TargetInfo(FrozenModel):
     weight_computes: tuple[WeightCompute, ...] = ("exact",)
     io_types: tuple[IoType, ...] = ("float32",)
     integer_only: bool = False
+    computes: tuple[FloatCompute, ...] = ()
+    deployment_targets: tuple[str, ...] = ()
+    image_input: bool = False
+    folder: bool = False
     version: int = 1
     tools: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.computes and "float32" in self.precisions and "float32" not in self.computes:
+            raise ValueError("what offers precision float32 must offer to compute in it")
+        return self
+
+
+class LowerConfig(LoweringChoices):
+    """Options of lowering a canonical graph to a target."""
+
+    precision: Precision = Field("float32", description="Numeric form of the artifact.")
+
+    def settled_for(self, info: TargetInfo) -> Self:
+        """The same with the target's own way wherever nothing is chosen.
+
+        What is settled stays as it is when settled again.
+
+        Raises:
+            ConfigError: If the target does not offer a choice or the precision, or a choice
+                contradicts the precision; all of them are listed.
+        """
+        problems = [
+            f"{problem.choice}: {problem.text}"
+            for problem in self.problems(info, [self.precision])
+        ]
+        if self.precision not in info.precisions:
+            problems.append(
+                f"precision: {self.precision} is not offered; accepted: "
+                f"{', '.join(info.precisions)}"
+            )
+        if problems:
+            raise ConfigError(describe_problems(f"Lowering to target {info.name!r}", problems))
+        own: dict[str, object] = {"engine": info.engines[0]}
+        if self.precision in WEIGHTS_ONLY:
+            own["weight_compute"] = info.weight_computes[0]
+        if info.computes:
+            own["compute"] = "float32" if self.precision == "float32" else info.computes[0]
+        if info.deployment_targets:
+            own["deployment_target"] = info.deployment_targets[0]
+        return self.model_copy(
+            update={name: value for name, value in own.items() if getattr(self, name) is None}
+        )
 
 
 class Capabilities(FrozenModel):
@@ -228,9 +267,10 @@ class Target(Protocol):
         """Looks for nodes that cannot be lowered; ``model`` is not modified."""
 
     def lower(self, source: Artifact, config: LowerConfig, workdir: Path) -> Lowered | Unavailable:
-        """Lowers a canonical ONNX artifact to a new file below ``workdir``.
+        """Lowers a canonical ONNX artifact to a new file or folder below ``workdir``.
 
         Raises:
+            ConfigError: See `LowerConfig.settled_for`, which is called first.
             UnsupportedGraphError: With all nodes that cannot be lowered.
         """
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.metrics import Unavailable
+from edgekit.core.quant import ScaleFormat
 from edgekit.core.signature import TensorSpec
 from edgekit.core.stage import Note, StageConfig
 from edgekit.core.target import (
@@ -17,12 +19,12 @@ from edgekit.core.target import (
     Target,
     TargetInfo,
 )
-from edgekit.core.toml_config import nearest_name
 from edgekit.errors import ConfigError, MissingToolError, UsageError
 from edgekit.pipeline.project import ProjectConfig, TargetSection
 from edgekit.pipeline.registry import get_stage, get_target
 from edgekit.pipeline.steps import Plan, PublishedOutput, Source, Step, make_plan
 from edgekit.pipeline.summarize import LedgerEntry, SummarizeConfig, TargetEntry
+from edgekit.pipeline.target_choices import lowering_config, settled_scale_format
 
 if TYPE_CHECKING:
     from edgekit.data.datasets import DataSpec
@@ -203,50 +205,18 @@ class _Draft:
         capabilities = target.capabilities()
         if capabilities.convertible is not None:
             self.missing.append(f"targets.{name}: {capabilities.convertible.reason}")
-        engine = section.engine or target.info.engines[0]
-        if engine not in target.info.engines:
-            self.problems.append(
-                f"targets.{name}.engine: there is no engine {engine!r}."
-                f"{nearest_name(engine, target.info.engines)} "
-                f"Known: {', '.join(target.info.engines)}"
-            )
-        compute = section.weight_compute
-        if compute is not None and compute not in target.info.weight_computes:
-            self.problems.append(
-                f"targets.{name}.weight_compute: {compute} is not offered; "
-                f"accepted: {', '.join(target.info.weight_computes)}"
-            )
-        if section.io not in target.info.io_types:
-            self.problems.append(
-                f"targets.{name}.io: {section.io} is not offered; accepted: "
-                f"{', '.join(target.info.io_types)}"
-            )
-        if section.io != "float32" and "int8" not in section.precision:
-            self.problems.append(
-                f"targets.{name}.io: {section.io} inputs and outputs belong to precision int8, "
-                f"which is not asked for"
-            )
-        if section.integer_only and not target.info.integer_only:
-            self.problems.append(
-                f"targets.{name}.integer_only: the target does not promise to compute so"
-            )
-        if section.integer_only and not set(section.precision) & set(INTEGER_ACTIVATIONS):
-            self.problems.append(
-                f"targets.{name}.integer_only: it belongs to {' and '.join(INTEGER_ACTIVATIONS)}, "
-                "which are not asked for"
-            )
+        problems = section.problems(target.info, section.precision)
+        self.problems += [f"targets.{name}.{item.choice}: {item.text}" for item in problems]
         for precision in section.precision:
-            if precision in target.info.precisions:
-                source = (
-                    self.quantized_graph(model, precision) if precision in QUANTIZED else model
-                )
-                if source is not None:
-                    self._add_artifact(target, precision, engine, section, source)
-            else:
+            if precision not in target.info.precisions:
                 self.problems.append(
                     f"targets.{name}.precision: {precision} is not offered; "
                     f"accepted: {', '.join(target.info.precisions)}"
                 )
+                continue
+            source = self.quantized_graph(model, precision) if precision in QUANTIZED else model
+            if source is not None and not problems:
+                self._add_artifact(target, precision, section, source)
 
     def quantized_graph(self, model: Source, scheme: Precision) -> Source | None:
         """The QDQ graph that all targets of a numeric form are lowered from; planned once."""
@@ -267,20 +237,35 @@ class _Draft:
         if data is not None and section.calibration is None:
             # Never the samples that accuracy is measured on.
             data = data.model_copy(update={"split": "train", "limit": None})
-        config = QuantizeConfig(
-            scheme=scheme, calibration=data, options=section.quantize_options()
-        )
         step = "quantize" if scheme == "int8" else f"quantize-{scheme}"
+        scale_format = self._scale_format(scheme, step)
+        options = section.quantize_options().model_copy(update={"scale_format": scale_format})
+        config = QuantizeConfig(scheme=scheme, calibration=data, options=options)
         self.add(step, "quantize", config, model=model)
         self.summaries.append(f"{step}.summary")
-        source = self._trained(model, scheme, Source(step, "model"))
+        source = self._trained(model, scheme, Source(step, "model"), scale_format)
         # The first, mostly the only one, has the short name.
         middle = f".{scheme}" if self.quantized else ""
         self.outputs.append(PublishedOutput(f"{self.project.name}{middle}.qdq.onnx", source))
         self.quantized[scheme] = source
         return source
 
-    def _trained(self, model: Source, scheme: Precision, quantized: Source) -> Source:
+    def _scale_format(self, scheme: Precision, step: str) -> ScaleFormat:
+        """The number format of the scales of a graph, with a note of what decided."""
+        infos = {}
+        for name in self.project.targets:
+            # What cannot be found is told of by `add_target`.
+            with suppress(ConfigError, MissingToolError):
+                infos[name] = get_target(name).info
+        given = self.project.quantize.scale_format
+        chosen, reason = settled_scale_format(given, scheme, self.project.targets, infos)
+        if reason:
+            self.notes.append(Note(where=step, text=reason))
+        return chosen
+
+    def _trained(
+        self, model: Source, scheme: Precision, quantized: Source, scale_format: ScaleFormat
+    ) -> Source:
         """The QDQ graph after fine-tuning, where the project asks for it."""
         self._add_ledger_row(scheme, "PTQ", quantized)
         if not self.project.quantize.qat:
@@ -300,10 +285,11 @@ class _Draft:
                 "[qat.data] (--data)"
             )
             return quantized
+        scale_format = section.scale_format or scale_format
         config = QatStageConfig(
             scheme=scheme,
             data=data.model_copy(update={"split": "train"}),
-            options=section.qat_config(),
+            options=section.qat_config().model_copy(update={"scale_format": scale_format}),
         )
         self.add(step, "qat", config, model=quantized, float=model)
         self.trainings.append(f"{step}.summary")
@@ -332,25 +318,16 @@ class _Draft:
             )
 
     def _add_artifact(
-        self,
-        target: Target,
-        precision: Precision,
-        engine: str,
-        section: TargetSection,
-        model: Source,
+        self, target: Target, precision: Precision, section: TargetSection, model: Source
     ) -> None:
         from edgekit.stages.lower import LowerStageConfig, default_tolerance
 
         info, capabilities = target.info, target.capabilities()
         suffix = f"{info.name}-{precision}"
-        compute = section.weight_compute or info.weight_computes[0]
+        lowering = lowering_config(section, precision, info)
         config = LowerStageConfig(
-            precision=precision,
-            engine=engine,
-            io=section.io if precision == "int8" else "float32",
-            weight_compute=compute,
-            integer_only=section.integer_only and precision in INTEGER_ACTIVATIONS,
-            tolerance=section.tolerance or default_tolerance(precision, compute),
+            **lowering.model_dump(),
+            tolerance=section.tolerance or default_tolerance(precision, lowering.weight_compute),
         )
         lower = f"lower-{suffix}"
         self.add(lower, "lower", config, target=target, model=model)
@@ -367,7 +344,9 @@ class _Draft:
                 target=info.name,
                 title=info.title,
                 precision=precision,
-                engine=engine,
+                engine=config.engine or info.engines[0],
+                compute=config.compute or "",
+                deployment_target=config.deployment_target or "",
                 tolerance=config.tolerance,
                 file_name=file_name,
                 lower=lower,

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from edgekit.core.lowering_choices import LoweringChoices
 from edgekit.core.metadata import Preprocessing
 from edgekit.core.model_base import FrozenModel
-from edgekit.core.target import QUANTIZED, BenchConfig, IoType, Precision, WeightCompute
+from edgekit.core.target import QUANTIZED, BenchConfig, Precision
 from edgekit.core.toml_config import load_toml, nearest_name
 from edgekit.data.datasets import DataSpec
 from edgekit.errors import ConfigError
@@ -88,29 +89,13 @@ class ModelSection(FrozenModel):
         return self.labels if self.labels_file is None else read_labels(self.labels_file)
 
 
-class TargetSection(FrozenModel):
+class TargetSection(LoweringChoices):
     """What is made for one target."""
 
     precision: Precisions = Field(
         ("float32",),
         description="Numeric form, or a list of them: float32, float16, int8, int16x8, "
         "int8-weights, int4-weights.",
-    )
-    engine: str | None = Field(None, description="Lowering engine; the target's own by default.")
-    weight_compute: WeightCompute | None = Field(
-        None,
-        description="How an artifact with integer weights alone computes: dynamic rounds "
-        "activations to 8 bits as they come where that is faster, exact restores the weights to "
-        "float32; the target's own way by default.",
-    )
-    integer_only: bool = Field(
-        False,
-        description="Compute on integers alone, for accelerators without floating point: also "
-        "where float kernels are faster; an operator without an integer form is an error.",
-    )
-    io: IoType = Field(
-        "float32",
-        description="Type of the inputs and outputs of an int8 artifact: float32, int8 or uint8.",
     )
     tolerance: float | None = Field(
         None,

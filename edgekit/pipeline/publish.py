@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgekit.core.artifact import Artifact
-from edgekit.core.hashing import digest_path, digest_value
-from edgekit.store.durable import TEMPORARY_PREFIX, copy_into_place
+from edgekit.core.hashing import digest_value, has_digest
+from edgekit.store.durable import TEMPORARY_PREFIX, copy_into_place, restore_moved_aside
 from edgekit.store.os_errors import os_errors_explained
 from edgekit.store.store import Store
 
@@ -43,11 +43,12 @@ def publish(
         store.lock(f"publish-{place}", lambda: None),
         os_errors_explained("write to the output folder", folder),
     ):
+        restore_moved_aside(folder)
         for leftover in folder.glob(f"{TEMPORARY_PREFIX}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         for name, artifact in artifacts.items():
             destination = folder / name
-            if destination.exists() and digest_path(destination) == artifact.digest:
+            if has_digest(destination, artifact.digest):
                 continue
             copy_into_place(artifact.path, destination)
             written.append(destination)

@@ -187,7 +187,7 @@ class _Run:
     def _digest(self, path: Path) -> str:
         if path not in self._file_digests:
             try:
-                self._file_digests[path] = digest_path(path)
+                self._file_digests[path] = digest_path(path, follow_links=True)
             except FileNotFoundError:
                 raise InputError(f"{path}: there is no such file or folder.") from None
         return self._file_digests[path]

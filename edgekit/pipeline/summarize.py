@@ -10,7 +10,7 @@ from typing import ClassVar
 from pydantic import Field
 
 import edgekit
-from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.artifact import Artifact, ArtifactKind, size_on_disk
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import AccuracyReport, LatencyStats, Proportion, Unavailable
 from edgekit.core.model_base import FrozenModel
@@ -44,6 +44,8 @@ class TargetEntry(FrozenModel):
         title: Human name.
         precision: Numeric form.
         engine: Lowering engine.
+        compute: Precision in which it computes on floating point; empty where there is no choice.
+        deployment_target: Oldest system that it is made for; empty where there is no choice.
         tolerance: Largest accepted difference.
         file_name: Name in the output folder.
         lower: Id of the step that made the artifact.
@@ -60,6 +62,8 @@ class TargetEntry(FrozenModel):
     lower: str
     evaluate: str | Unavailable
     benchmark: str | Unavailable
+    compute: str = ""
+    deployment_target: str = ""
 
 
 class LedgerEntry(FrozenModel):
@@ -228,9 +232,11 @@ class _Gathering:
             title=entry.title,
             precision=entry.precision,
             engine=entry.engine,
+            compute=entry.compute,
+            deployment_target=entry.deployment_target,
             artifact=ArtifactSummary(
                 file_name=entry.file_name,
-                size_bytes=_size_bytes(artifact.path),
+                size_bytes=size_on_disk(artifact.path),
                 digest=artifact.digest,
                 signature=artifact.signature,
                 graph=_inspected(artifact, entry.target),
@@ -310,9 +316,3 @@ def _placed(step: FinishedStep) -> tuple[Note, ...]:
     return tuple(
         note if note.where else note.model_copy(update={"where": step.id}) for note in step.notes
     )
-
-
-def _size_bytes(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(child.stat().st_size for child in path.rglob("*") if child.is_file())

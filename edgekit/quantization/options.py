@@ -46,12 +46,12 @@ class QuantizeOptions(FrozenModel):
         (), description="Patterns of node names that stay in float32."
     )
     overrides: tuple[LayerOverride, ...] = Field((), description="Other choices by layer name.")
-    scale_format: ScaleFormat = Field(
-        "float32",
-        description="Number format that represents every scale exactly; float16 for Core ML "
-        "programs that compute in float16. Scales of blocks are bfloat16 always.",
+    scale_format: ScaleFormat | None = Field(
+        None,
+        description="Number format that represents every scale exactly: float32, float16 or "
+        "bfloat16; by default float16 where a target computes in float16, and float32 else. "
+        "Scales of blocks are bfloat16 always.",
     )
-
     weight_fit: Fit | None = Field(
         None,
         description="How scales of weights are chosen: to reach the largest weight (largest), or "
@@ -68,6 +68,6 @@ class QuantizeOptions(FrozenModel):
             name,
             keep_float=self.keep_float,
             overrides=self.overrides,
-            scale_format=self.scale_format,
+            scale_format=self.scale_format or "float32",
             weight_fit=self.weight_fit,
         )

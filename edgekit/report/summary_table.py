@@ -111,9 +111,15 @@ def artifact_cell(artifact: ArtifactSummary | Unavailable) -> Cell:
 
 
 def _row(result: TargetResult) -> tuple[Cell, ...]:
-    engine = "" if result.engine == "edgekit" else f", engine {result.engine}"
+    details = [result.title]
+    if result.engine != "edgekit":
+        details.append(f"engine {result.engine}")
+    if result.compute:
+        details.append(f"computes in {result.compute}")
+    if result.deployment_target:
+        details.append(f"for {result.deployment_target}")
     return (
-        Cell(result.target, detail=f"{result.title}{engine}", tone="strong"),
+        Cell(result.target, detail=", ".join(details), tone="strong"),
         Cell(result.precision),
         artifact_cell(result.artifact),
         accuracy_cell(result.accuracy, result.agreement),

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.artifact import Artifact, ArtifactKind, size_on_disk
 from edgekit.core.metrics import Unavailable
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.core.target import BenchConfig
@@ -69,7 +69,7 @@ class BenchmarkStage:
             model_digest=model.digest,
             target=name,
             precision=model.precision,
-            size_bytes=_size_bytes(model.path),
+            size_bytes=size_on_disk(model.path),
             latency=latency,
         )
         path = write_result(context.workdir / "benchmark.json", result)
@@ -86,10 +86,3 @@ class BenchmarkStage:
             },
             notes=tuple(Note(level="warning", where=name, text=text) for text in texts),
         )
-
-
-def _size_bytes(path: Path) -> int:
-    """Size of a file, or of all files of a folder such as a Core ML package."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(child.stat().st_size for child in path.rglob("*") if child.is_file())

@@ -18,7 +18,6 @@ from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.core.target import (
     QUANTIZED,
     WEIGHTS_ONLY,
-    IoType,
     LowerConfig,
     Precision,
     RuntimeConfig,
@@ -71,20 +70,9 @@ def default_tolerance(precision: Precision, weight_compute: WeightCompute | None
     return DEFAULT_TOLERANCES["float32" if exact else precision]
 
 
-class LowerStageConfig(StageConfig):
+class LowerStageConfig(StageConfig, LowerConfig):
     """Options of lowering and of the check that follows it."""
 
-    precision: Precision = Field("float32", description="Numeric form of the artifact.")
-    engine: str = Field("edgekit", description="Lowering engine that the target offers.")
-    weight_compute: WeightCompute | None = Field(
-        None, description="How an artifact with integer weights alone computes."
-    )
-    io: IoType = Field(
-        "float32", description="Type of the inputs and outputs of an int8 artifact."
-    )
-    integer_only: bool = Field(
-        False, description="Whether an operator in float is an error in an integer artifact."
-    )
     tolerance: float = Field(
         default_factory=lambda given: default_tolerance(
             given.get("precision", "float32"), given.get("weight_compute")
@@ -124,7 +112,7 @@ class LowerStage:
     """Lowers a canonical graph and keeps the artifact only if it computes the same."""
 
     name: ClassVar[str] = "lower"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
         "model": frozenset({ArtifactKind.ONNX, ArtifactKind.QDQ_ONNX})
     }
@@ -150,6 +138,7 @@ class LowerStage:
         """Lowers, executes and compares.
 
         Raises:
+            ConfigError: If the target does not offer a choice.
             UnsupportedGraphError: With all nodes that the target cannot express.
             MissingToolError: If this machine cannot lower to the target.
             VerificationError: If the artifact computes something else than its source.
@@ -157,14 +146,8 @@ class LowerStage:
         target, source = context.target, inputs["model"]
         if target is None:
             raise InternalError("Stage 'lower' was planned without a target.")
-        options = LowerConfig(
-            precision=config.precision,
-            engine=config.engine,
-            io=config.io,
-            weight_compute=config.weight_compute,
-            integer_only=config.integer_only,
-        )
-        lowered = target.lower(source, options, context.workdir)
+        config = config.settled_for(target.info)
+        lowered = target.lower(source, config, context.workdir)
         if isinstance(lowered, Unavailable):
             raise MissingToolError(f"{target.info.title} cannot be made here: {lowered.reason}")
         verification = _verify(target, source, lowered.artifact, config, context)
@@ -394,8 +377,8 @@ def _differences(
 
 def _remedy(target: Target, config: LowerStageConfig) -> str:
     """What else could be tried."""
-    exact = "exact" in (config.weight_compute, target.info.weight_computes[0])
-    if config.precision in WEIGHTS_ONLY and not exact:
+    offers_exact = "exact" in target.info.weight_computes
+    if config.weight_compute == "dynamic" and offers_exact:
         return "keep the activations as they are (--weight-compute exact)"
     return "try another engine"
 

@@ -49,7 +49,7 @@ class QuantizeStage:
     """Post-training quantization; gives the QDQ graph that every target lowers from."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
         "model": frozenset({ArtifactKind.ONNX})
     }

@@ -7,8 +7,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from edgekit.store.exchange import exchange
+
 TEMPORARY_PREFIX = ".edgekit-tmp-"
 """Start of the name of every file and folder that is still being written."""
+_ASIDE = "old"
+"""Folder for what was moved aside, below one of that prefix."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -35,8 +39,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 def copy_into_place(source: Path, destination: Path) -> None:
     """Copies a file or folder beside ``destination``, syncs it, and puts it in place.
 
-    A file is replaced in one step. A folder cannot be: the old one is moved aside first, so
-    that for a moment there is none; what is there is never half old and half new.
+    What stands there is replaced in one step, a folder by exchange of the two. Where the file
+    system cannot exchange, the old one is moved aside first: for a moment there is none, and
+    after a kill in that moment `restore_moved_aside` brings it back.
 
     Raises:
         OSError: If it cannot be written; ``destination`` is then as before.
@@ -49,8 +54,9 @@ def copy_into_place(source: Path, destination: Path) -> None:
         else:
             shutil.copyfile(source, fresh)
         sync_tree(fresh)
-        if destination.is_dir() or (fresh.is_dir() and destination.exists()):
-            _swap(fresh, destination, holder / "old")
+        if destination.is_dir() or (fresh.is_dir() and os.path.lexists(destination)):
+            if not exchange(fresh, destination):
+                _move_aside_and_replace(fresh, destination, holder / _ASIDE)
         else:
             fresh.rename(destination)
     finally:
@@ -58,13 +64,28 @@ def copy_into_place(source: Path, destination: Path) -> None:
     sync_path(destination.parent)
 
 
-def _swap(fresh: Path, destination: Path, aside: Path) -> None:
+def _move_aside_and_replace(fresh: Path, destination: Path, folder: Path) -> None:
+    folder.mkdir()
+    aside = folder / destination.name
     destination.rename(aside)
     try:
         fresh.rename(destination)
     except BaseException:
         aside.rename(destination)
         raise
+
+
+def restore_moved_aside(folder: Path) -> None:
+    """Puts back what `copy_into_place` had moved aside in ``folder`` when it was killed.
+
+    Call only while nobody else copies into the folder, and before leftovers are removed.
+
+    Raises:
+        OSError: If it cannot be moved.
+    """
+    for aside in folder.glob(f"{TEMPORARY_PREFIX}*/{_ASIDE}/*"):
+        if not os.path.lexists(folder / aside.name):
+            aside.rename(folder / aside.name)
 
 
 def sync_tree(path: Path) -> None:

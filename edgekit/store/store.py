@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 import edgekit
 from edgekit.core.artifact import Artifact
-from edgekit.core.hashing import digest_path
+from edgekit.core.hashing import digest_path, has_digest
 from edgekit.core.stage import Note, StageResult
-from edgekit.errors import InternalError, UsageError
+from edgekit.errors import InputError, InternalError, UsageError
 from edgekit.store.durable import TEMPORARY_PREFIX, sync_path, sync_tree, write_bytes
 from edgekit.store.file_lock import FileLock, exclusive_lock, locked, shared_lock
 from edgekit.store.os_errors import os_errors_explained
@@ -228,7 +228,12 @@ class Store:
             )
         if not source.exists():
             raise InternalError(f"Stage {stage!r} gave {source} for slot {slot!r}: no such file.")
-        digest = digest_path(source)
+        try:
+            digest = digest_path(source)
+        except InputError as error:
+            raise InternalError(
+                f"Stage {stage!r} gave a folder for slot {slot!r}: {error}"
+            ) from error
         if digest != artifact.digest:
             raise InternalError(
                 f"Stage {stage!r} changed {source.name} after describing it for slot {slot!r}. "
@@ -247,11 +252,12 @@ class Store:
 
     def _place(self, source: Path, destination: Path, digest: str) -> None:
         destination.parent.mkdir(exist_ok=True)
-        if destination.exists() and digest_path(destination) == digest:
+        if has_digest(destination, digest):
             return
         sync_tree(source)
-        if source.is_file():
-            source.chmod(0o444)
+        for file in (source, *source.rglob("*")):
+            if file.is_file():
+                file.chmod(0o444)
         if destination.is_dir() or (source.is_dir() and destination.exists()):
             # Damaged; folders cannot be replaced in one step.
             destination.rename(source.with_name(f"{source.name}.damaged"))
@@ -259,7 +265,7 @@ class Store:
             source.replace(destination)
         except OSError:
             # Another process may have put the same folder there in the meantime.
-            if not destination.exists() or digest_path(destination) != digest:
+            if not has_digest(destination, digest):
                 raise
         sync_path(destination.parent)
 
@@ -269,7 +275,7 @@ class Store:
             return f"the artifact {path.name} is missing from the store"
         try:
             digest = digest_path(path)
-        except OSError as error:
+        except (OSError, InputError) as error:
             return f"the artifact {path.name} cannot be read ({error})"
         return "" if digest == output.digest else f"the artifact {path.name} is damaged"
 

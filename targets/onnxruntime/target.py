@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.artifact import Artifact, ArtifactKind, file_stem
 from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.target import (
@@ -24,7 +24,7 @@ from edgekit.core.target import (
     SupportReport,
     TargetInfo,
 )
-from edgekit.errors import ConfigError, InputError, UnsupportedError, UnsupportedGraphError
+from edgekit.errors import InputError, UnsupportedError, UnsupportedGraphError
 from edgekit.targets.onnxruntime import INFO
 
 if TYPE_CHECKING:
@@ -64,11 +64,12 @@ class OnnxRuntimeTarget:
         """Copies the graph (float32), or stores its weights as float16.
 
         Raises:
-            ConfigError: If the engine is not this target's.
+            ConfigError: If the target does not offer a choice, or choices do not go together.
             UnsupportedGraphError: With the nodes that ONNX Runtime cannot run.
             UnsupportedError: If the weights lie in a file of their own.
             InputError: If the artifact is damaged, or ``workdir`` cannot be written.
         """
+        config = config.settled_for(INFO)
         if missing := _missing():
             return missing
         from edgekit.graph.io import (
@@ -83,16 +84,6 @@ class OnnxRuntimeTarget:
         from edgekit.targets.onnxruntime.restored_weights import restore_weights
         from edgekit.targets.onnxruntime.uint8_activations import shift_activations
 
-        if config.engine not in INFO.engines:
-            raise ConfigError(
-                f"Target {INFO.name!r} has no engine {config.engine!r}; it has "
-                f"{', '.join(INFO.engines)}."
-            )
-        if config.weight_compute not in {None, *INFO.weight_computes}:
-            raise ConfigError(
-                f"Target {INFO.name!r} does not compute {config.weight_compute} with integer "
-                f"weights; it has {', '.join(INFO.weight_computes)}."
-            )
         model = load_onnx(source.path)
         require_qdq(model, config.precision)
         if external_files(source.path):
@@ -103,7 +94,7 @@ class OnnxRuntimeTarget:
         report = self.check(model)
         if not report.supported:
             raise UnsupportedGraphError(INFO.name, report.unsupported)
-        path = workdir / f"{_stem(read_metadata(model).name)}-{config.precision}{INFO.suffix}"
+        path = workdir / f"{file_stem(read_metadata(model).name)}-{config.precision}{INFO.suffix}"
         notes: tuple[str, ...] = ()
         if config.precision == "float16":
             notes = halve_weights(model)
@@ -198,12 +189,6 @@ def _missing() -> Unavailable | None:
             reason="onnxruntime is not installed; reinstall edgekit, which depends on it."
         )
     return None
-
-
-def _stem(name: str) -> str:
-    """A file name without suffix for a model: letters, digits, dot, dash, underscore."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
-    return kept.strip("._") or "model"
 
 
 def _copy(source: Path, path: Path) -> None:

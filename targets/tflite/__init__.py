@@ -19,6 +19,6 @@ INFO = TargetInfo(
     integer_only=True,
     engines=("edgekit", "onnx2tf"),
     weight_computes=("dynamic", "exact"),
-    version=4,
+    version=5,
     tools=("ai-edge-litert", "onnx2tf"),
 )

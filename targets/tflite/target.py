@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit import __version__
-from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.artifact import Artifact, ArtifactKind, file_stem
 from edgekit.core.exactness import ExactnessReport
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.quant import QuantConstraints
@@ -25,7 +25,6 @@ from edgekit.core.target import (
     Session,
     SupportReport,
     TargetInfo,
-    WeightCompute,
 )
 from edgekit.errors import ConfigError, InputError, MissingToolError
 from edgekit.targets.tflite import INFO
@@ -79,13 +78,14 @@ class TFLiteTarget:
         is verified; its outputs are compared by the caller.
 
         Raises:
-            ConfigError: If the engine or precision is not one of this target's.
+            ConfigError: If the target does not offer a choice, or choices do not go together.
             UnsupportedGraphError: With all nodes that cannot be lowered.
             UnsupportedError: If the engine fails.
             VerificationError: If the file holds custom operators or dangling tensors.
             MissingToolError: If the engine is not installed.
             InputError: If the artifact is damaged, or ``workdir`` cannot be written.
         """
+        config = config.settled_for(INFO)
         missing = self.capabilities().convertible
         if missing is not None:
             return missing
@@ -95,14 +95,13 @@ class TFLiteTarget:
         from edgekit.targets.tflite.metadata_description import describe
         from edgekit.targets.tflite.verification import verify_structure
 
-        _check_config(config)
         model = load_onnx(source.path)
         require_qdq(model, config.precision)
         metadata = read_metadata(model)
         lowered = _run_engine(model, config)
         provenance = {
             "edgekit": __version__,
-            "engine": config.engine,
+            "engine": str(config.engine),
             "precision": config.precision,
             "source_digest": source.digest,
         }
@@ -227,12 +226,6 @@ class TFLiteTarget:
         )
 
 
-def file_stem(name: str) -> str:
-    """A file name without suffix for a model: letters, digits, dot, dash, underscore."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
-    return kept.strip("._") or "model"
-
-
 def write_beside(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all.
 
@@ -252,23 +245,6 @@ def write_beside(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _check_config(config: LowerConfig) -> None:
-    if config.engine not in INFO.engines:
-        raise ConfigError(
-            f"Target {INFO.name!r} has no engine {config.engine!r}; "
-            f"it has {', '.join(INFO.engines)}."
-        )
-    if config.io != "float32" and config.precision != "int8":
-        raise ConfigError(
-            f"{config.io} inputs and outputs belong to precision int8, whose activations are "
-            f"8-bit integers; an artifact in {config.precision} takes float32."
-        )
-
-
-def _weight_compute(config: LowerConfig) -> WeightCompute:
-    return config.weight_compute or INFO.weight_computes[0]
-
-
 def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
     if config.engine == "onnx2tf":
         if config.precision in QUANTIZED:
@@ -283,10 +259,9 @@ def _run_engine(model: ir.Model, config: LowerConfig) -> LoweredGraph:
 
     half = config.precision == "float16"
     # A layer that computes in float between integer activations is not to round them again.
-    weights_only = config.precision in WEIGHTS_ONLY
     options = LoweringOptions(
         weights_dtype="float16" if half else "float32",
-        weight_compute=_weight_compute(config) if weights_only else "exact",
+        weight_compute=config.weight_compute or "exact",
         io=config.io,
         integer_only=config.integer_only,
     )

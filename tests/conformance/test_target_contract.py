@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pkgutil
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import onnx_ir as ir
 import pytest
 
 import edgekit.targets
-from edgekit.core.artifact import Artifact, ArtifactKind
+from edgekit.core.artifact import Artifact, ArtifactKind, size_on_disk
 from edgekit.core.hashing import digest_path
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.core.metrics import LatencyStats, Unavailable
@@ -279,6 +280,7 @@ def test_signature_metadata_and_identity_are_kept(
     assert artifact.kind is target.info.artifact_kind
     assert artifact.precision == precision
     assert artifact.path.suffix == target.info.suffix
+    assert artifact.path.is_dir() == target.info.folder
     assert artifact.path.parent == tmp_path / "lowered"
     assert artifact.digest == digest_path(artifact.path)
     assert artifact.metadata == METADATA
@@ -310,8 +312,18 @@ def test_lowering_is_deterministic_and_leaves_its_source_alone(
 
 def test_an_unknown_engine_is_refused(target: Target, source: Artifact, tmp_path: Path) -> None:
     require(target.capabilities().convertible, target.info.name)
-    with pytest.raises(ConfigError, match="has no engine 'none'"):
+    with pytest.raises(ConfigError, match="there is no engine 'none'"):
         target.lower(source, LowerConfig(engine="none"), tmp_path)
+
+
+def test_choices_that_are_not_offered_are_all_refused_before_anything_else(
+    target: Target, tmp_path: Path
+) -> None:
+    nothing = Artifact(kind=ArtifactKind.ONNX, digest="", path=tmp_path / "absent.onnx")
+    config = LowerConfig(engine="none", deployment_target="none")
+    with pytest.raises(ConfigError, match=r"(?s)engine 'none'.*deployment_target: none is not"):
+        target.lower(nothing, config, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unsupported_graph_is_refused_and_nothing_is_written(
@@ -377,6 +389,21 @@ def test_a_closed_session_refuses_to_run(target: Target, artifact: Artifact) -> 
         session.run(feeds)
 
 
+def break_as(damage: str, artifact: Path, path: Path) -> None:
+    """Puts at ``path`` what is left of an artifact, which is a file or a folder."""
+    if damage == "text" or (damage == "empty" and artifact.is_file()):
+        path.write_bytes(b"this is no model, however long this may be" * (9 * (damage == "text")))
+    elif damage == "empty":
+        path.mkdir()
+    elif damage == "truncated" and artifact.is_file():
+        path.write_bytes(artifact.read_bytes()[: artifact.stat().st_size * 2 // 3])
+    elif damage == "truncated":
+        shutil.copytree(artifact, path)
+        files = (item for item in path.rglob("*") if item.is_file())
+        largest = max(files, key=lambda item: item.stat().st_size)
+        largest.write_bytes(largest.read_bytes()[: largest.stat().st_size * 2 // 3])
+
+
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated"])
 @pytest.mark.parametrize("action", ["load", "inspect", "measure"])
 def test_a_damaged_file_is_an_input_error_that_names_it(
@@ -387,13 +414,7 @@ def test_a_damaged_file_is_an_input_error_that_names_it(
         {"load": capabilities.runnable, "measure": capabilities.measurable}.get(action), action
     )
     path = tmp_path / f"damaged{target.info.suffix}"
-    content = {
-        "empty": b"",
-        "text": b"this is no model, however long this text may be made" * 9,
-        "truncated": artifact.path.read_bytes()[: artifact.path.stat().st_size * 2 // 3],
-    }
-    if damage != "missing":
-        path.write_bytes(content[damage])
+    break_as(damage, artifact.path, path)
     actions: dict[str, Callable[[], object]] = {
         "load": lambda: target.load(path, RuntimeConfig()),
         "inspect": lambda: target.inspect(path),
@@ -432,7 +453,7 @@ def test_inspection_tells_the_facts(target: Target, artifact: Artifact) -> None:
     assert isinstance(facts, Inspection)
     assert facts.path == artifact.path
     assert facts.format
-    assert facts.size_bytes == artifact.path.stat().st_size
+    assert facts.size_bytes == size_on_disk(artifact.path)
     assert facts.signature.input("image").shape == (1, 3, 16, 16)
     assert facts.signature.output("scores").shape == (1, 4)
     # Convolutions 8*8*8*27 and 8*8*8*9, and the head 8*4; targets may count an addition too.

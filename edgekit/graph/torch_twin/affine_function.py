@@ -74,9 +74,15 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, rounding: Roundi
 def learned_fake_quantize(
     x: Tensor, scale: Tensor, zero_point: Tensor, log_factor: Tensor, rounding: Rounding
 ) -> Tensor:
-    """Like `fake_quantize` with the scale ``s = scale * exp(log_factor)``.
+    """Like `fake_quantize` with a scale whose logarithm is trained.
 
-    The gradient with respect to ``log_factor`` is ``s * dL/ds * rounding.factor``.
+    Args:
+        x: See `fake_quantize`.
+        scale: As it is now, ``s0 * exp(log_factor)``, also where it is rounded to fewer digits;
+            without gradient.
+        zero_point: See `fake_quantize`.
+        log_factor: Like ``scale``; its gradient is ``scale * dL/dscale * rounding.factor``.
+        rounding: See `fake_quantize`.
     """
     return _apply(x, (scale, zero_point, log_factor), rounding)
 
@@ -133,8 +139,6 @@ class _PerTensor(torch.autograd.Function):
         ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, log_factor: Tensor | None,
         rounding: Rounding,
     ) -> Tensor:  # fmt: skip
-        if log_factor is not None:
-            scale = scale * torch.exp(log_factor)
         shift, step = float(zero_point), float(scale)
         lowest, highest = rounding.low - shift, rounding.high - shift
         bounds = (lowest - 0.5) * step, (highest + 0.5) * step
@@ -175,8 +179,6 @@ class _PerChannel(torch.autograd.Function):
         ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, log_factor: Tensor | None,
         rounding: Rounding,
     ) -> Tensor:  # fmt: skip
-        if log_factor is not None:
-            scale = scale * torch.exp(log_factor)
         ctx.shape = scale.shape
         scale, zero_point = (_aligned(item, x, rounding.axis) for item in (scale, zero_point))
         quotient = torch.div(x, scale)

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from edgekit.core.quant import ScaleFormat
 from edgekit.core.stage import StageConfig
 
 ActivationRanges = Literal["calibrated", "minmax", "ema", "learned"]
@@ -68,6 +69,11 @@ class QatConfig(StageConfig):
         "learned",
         description="calibrated keeps the graph's; minmax follows the largest weight of each "
         "channel; learned trains the scales.",
+    )
+    scale_format: ScaleFormat | None = Field(
+        None,
+        description="Number format that represents every scale from the first step on; that of "
+        "the quantization before by default.",
     )
     frozen_share: float = Field(
         0.1,

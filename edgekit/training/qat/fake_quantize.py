@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgekit.core.quant import ScaleFormat
 from edgekit.graph.torch_twin.affine_function import fake_quantize, learned_fake_quantize
 from edgekit.graph.torch_twin.fake_quantize import FakeQuantize
+from edgekit.quantization.affine import rounded_scales
 from edgekit.training.qat.observer import RangeObserver, affine_of_range
 
 State = Literal["frozen", "observing", "following", "learning"]
@@ -28,10 +31,20 @@ class QuantizerOptions:
         source: ``"calibrated"`` keeps what it starts with; ``"minmax"`` and ``"ema"`` watch
             activations, ``"minmax"`` follows weights; ``"learned"`` trains the scale.
         momentum: Share of a new step in the moving average.
+        scale_format: Format that represents every scale at every moment.
     """
 
     source: Literal["calibrated", "minmax", "ema", "learned"]
     momentum: float = 0.05
+    scale_format: ScaleFormat = "float32"
+
+
+def rounded_to_format(scale: Tensor, scale_format: ScaleFormat) -> Tensor:
+    """Scales as a shorter format represents them, rounded up; float32 ones stay as they are."""
+    if scale_format == "float32":
+        return scale
+    short = rounded_scales(scale.detach().cpu().numpy(), scale_format)
+    return torch.from_numpy(np.array(short, np.float32)).to(scale.device)
 
 
 class TrainableFakeQuantize(FakeQuantize):
@@ -41,7 +54,8 @@ class TrainableFakeQuantize(FakeQuantize):
     steps are equal ratios whatever the size of ``s``, and ``t = 0`` is exactly the graph's
     scale. Its gradient is that of learned step size quantization (Esser et al., ICLR 2020),
     with their factor ``1 / sqrt(n * highest integer)`` on ``dL/ds``, where ``n`` is the number
-    of elements that share the scale. Zero points are observed, not learned. Parameters that
+    of elements that share the scale; rounding ``s`` to a shorter format counts as the identity.
+    Zero points are observed, not learned. Parameters that
     the graph demands (``fixed``) never change.
 
     Attributes:
@@ -120,7 +134,11 @@ class TrainableFakeQuantize(FakeQuantize):
         """See `FakeQuantize.current`."""
         if self.state != "learning":
             return self.scale, self.zero_point
-        return self.scale * torch.exp(self.log_factor), self.zero_point
+        with torch.no_grad():
+            return self._rounded(self.scale * torch.exp(self.log_factor)), self.zero_point
+
+    def _rounded(self, scale: Tensor) -> Tensor:
+        return rounded_to_format(scale, self.options.scale_format)
 
     def forward(self, x: Tensor, clamp: tuple[float, float] | None = None) -> Tensor:
         """See `FakeQuantize.forward`; in training mode the data is observed first.
@@ -142,7 +160,8 @@ class TrainableFakeQuantize(FakeQuantize):
             # highest integer stops; only the clamp itself can tell them apart.
             x, clamp = torch.clamp(x, *clamp), None
         rounding = replace(self.rounding, clamp=clamp, factor=self._gradient_factor(x))
-        return learned_fake_quantize(x, self.scale, self.zero_point, self.log_factor, rounding)
+        scale, zero_point = self.current()
+        return learned_fake_quantize(x, scale, zero_point, self.log_factor, rounding)
 
     def end_step(self) -> None:
         """Takes over what was observed in all calls since the last step."""
@@ -151,7 +170,8 @@ class TrainableFakeQuantize(FakeQuantize):
         found = self._observer.end_step()
         if found is None:
             return
-        scale, zero_point = affine_of_range(*found, self.low, self.high)
+        limits = self.low, self.high
+        scale, zero_point = affine_of_range(*found, *limits, self.options.scale_format)
         self.scale.fill_(scale)
         self.zero_point.fill_(zero_point)
 
@@ -166,7 +186,7 @@ class TrainableFakeQuantize(FakeQuantize):
         else:
             others = [axis for axis in range(weight.ndim) if axis != self.axis]
             largest = weight.abs().amax(others) if others else weight.abs()
-        self.scale.copy_((largest / self.high).clamp_(min=_SCALE_FLOOR))
+        self.scale.copy_(self._rounded((largest / self.high).clamp_(min=_SCALE_FLOOR)))
 
     def _gradient_factor(self, x: Tensor) -> float:
         """Esser et al., section 2.2; samples of a batch do not count as elements."""

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_SCALE_FLOOR = 2.0**-40
+from edgekit.core.quant import ScaleFormat
+from edgekit.quantization.affine import rounded_scales
+
 _WITHOUT_ZERO_POINT = -(1 << 15)
 """Lowest integer of 16-bit activations, which are symmetric."""
 
@@ -64,7 +66,9 @@ class RangeObserver:
         return self.range
 
 
-def affine_of_range(low: float, high: float, lowest: int, highest: int) -> tuple[float, int]:
+def affine_of_range(
+    low: float, high: float, lowest: int, highest: int, scale_format: ScaleFormat = "float32"
+) -> tuple[float, int]:
     """Scale and zero point that represent ``[low, high]`` and exactly 0.
 
     Args:
@@ -72,11 +76,16 @@ def affine_of_range(low: float, high: float, lowest: int, highest: int) -> tuple
         high: Highest real number; taken as 0 when negative.
         lowest: Lowest integer; that of 16 bits stands for a zero point of 0.
         highest: Highest integer.
+        scale_format: Format that represents the scale.
     """
     low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
         high = 1.0
     if lowest == _WITHOUT_ZERO_POINT:
-        return float(np.float32(max(max(-low, high) / highest, _SCALE_FLOOR))), 0
-    scale = float(np.float32(max((high - low) / (highest - lowest), _SCALE_FLOOR)))
+        return _rounded(max(-low, high) / highest, scale_format), 0
+    scale = _rounded((high - low) / (highest - lowest), scale_format)
     return scale, int(np.clip(np.rint(lowest - low / scale), lowest, highest))
+
+
+def _rounded(scale: float, scale_format: ScaleFormat) -> float:
+    return float(rounded_scales(np.asarray(scale), scale_format))

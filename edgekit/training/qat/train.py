@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.core.progress import Progress, SilentProgress
+from edgekit.core.quant import ScaleFormat
 from edgekit.core.run_summary import QatEpoch
 from edgekit.errors import GateError, InputError
 from edgekit.graph.torch_twin.fake_quantize import FakeQuantize
@@ -21,7 +22,11 @@ from edgekit.training.qat.batching import batch_runner
 from edgekit.training.qat.checkpoint import Checkpoint
 from edgekit.training.qat.config import QatConfig
 from edgekit.training.qat.course import Best, Course, Machinery, identity_of
-from edgekit.training.qat.fake_quantize import QuantizerOptions, TrainableFakeQuantize
+from edgekit.training.qat.fake_quantize import (
+    QuantizerOptions,
+    TrainableFakeQuantize,
+    rounded_to_format,
+)
 from edgekit.training.qat.fusion import fused_graph
 from edgekit.training.qat.losses import QatLoss, Score, ScoreSums, VarianceSums
 from edgekit.training.qat.result import QatResult
@@ -47,7 +52,8 @@ def train_qat(
     be the state before training; the samples of a test set have no business here.
 
     Args:
-        twin: Made from a QDQ graph; trained in place and left in evaluation mode.
+        twin: Made from a QDQ graph; trained in place and left in evaluation mode. Scales that
+            ``config.scale_format`` does not represent are rounded before anything else.
         samples: Training set.
         config: Options; ``task = "auto"`` classifies where the samples have labels and the
             model gives class scores.
@@ -63,6 +69,7 @@ def train_qat(
             names the epoch. The twin is then as it was before.
     """
     require_quantizers(twin)
+    round_scales(twin, config.scale_format or "float32")
     config = _settled_task(twin, samples, config)
     _check(twin, samples, config, teacher)
     with deterministic(seed, config.threads):
@@ -82,6 +89,13 @@ def require_quantizers(twin: TorchTwin) -> None:
         )
 
 
+def round_scales(twin: TorchTwin, scale_format: ScaleFormat) -> None:
+    """Rounds the scales of a twin, in place, but for those that kernels demand as they are."""
+    for quantizer in twin.quantizers().values():
+        if not quantizer.fixed:
+            quantizer.scale.copy_(rounded_to_format(quantizer.scale, scale_format))
+
+
 def make_trainable(twin: TorchTwin, config: QatConfig) -> None:
     """Puts quantizers that observe and learn into a twin, and lets them clamp as well.
 
@@ -93,7 +107,10 @@ def make_trainable(twin: TorchTwin, config: QatConfig) -> None:
     def trainable(quantizer: FakeQuantize) -> FakeQuantize:
         weights = quantizer.role == "weight"
         source = config.weight_scales if weights else config.activation_ranges
-        return TrainableFakeQuantize(quantizer, QuantizerOptions(source, config.observer_momentum))
+        options = QuantizerOptions(
+            source, config.observer_momentum, config.scale_format or "float32"
+        )
+        return TrainableFakeQuantize(quantizer, options)
 
     twin.replace_quantizers(trainable)
     twin.graph_module = fused_graph(twin.graph_module)

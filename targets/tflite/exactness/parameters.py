@@ -16,9 +16,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgekit.core.exactness import TensorMismatch
+from edgekit.graph.node_view import int_attribute
 from edgekit.targets.tflite.exactness.blocks import compare_blocks
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, StoredTensor
-from edgekit.targets.tflite.lowering.node_view import int_attribute
 from edgekit.targets.tflite.lowering.quantization import (
     Parameter,
     QuantizedValues,

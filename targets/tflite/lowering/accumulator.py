@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.graph.node_view import required_input
 from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.node_view import required_input
 from edgekit.targets.tflite.lowering.quantization import Parameter, accumulator_type
 
 _LIMIT = 2**31 - 1

@@ -15,6 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.core.target import WeightCompute
 from edgekit.errors import InternalError
+from edgekit.graph.node_view import Refusal
 from edgekit.targets.tflite.lowering.flatbuffer import TENSOR_TYPES, FlatbufferModel, Operator
 from edgekit.targets.tflite.lowering.fusion import FusedActivation
 from edgekit.targets.tflite.lowering.layout import (
@@ -26,7 +27,6 @@ from edgekit.targets.tflite.lowering.layout import (
     stored_shape,
 )
 from edgekit.targets.tflite.lowering.line_images import image_axes, image_dims, line_axes
-from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.quantization import (
     FLOAT32,
     Parameter,

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.core.target import IoType, SupportReport, WeightCompute
 from edgekit.errors import UnsupportedGraphError, UnsupportedNode
+from edgekit.graph.node_view import Refusal
 from edgekit.graph.quantized import read_float_reasons
 from edgekit.targets.tflite.lowering import ops  # noqa: F401 - registers the lowerings
 from edgekit.targets.tflite.lowering.arithmetic import reason_in_float
@@ -26,7 +27,6 @@ from edgekit.targets.tflite.lowering.interface import (
 )
 from edgekit.targets.tflite.lowering.layout import Axes, identity, stored_shape
 from edgekit.targets.tflite.lowering.line_images import sees_images
-from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.preparation import prepare
 from edgekit.targets.tflite.lowering.quantization import (
     FLOAT32,

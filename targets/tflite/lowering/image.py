@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import Refusal
 from edgekit.targets.tflite.lowering.context import IMAGE_RANK, LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import Dim
-from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.padding import Window, is_same_padding
 from edgekit.targets.tflite.lowering.quantization import Parameter
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
+from edgekit.graph.node_view import int_attribute
 from edgekit.targets.tflite.lowering.layout import Axes, Dim
-from edgekit.targets.tflite.lowering.node_view import int_attribute
 from edgekit.targets.tflite.lowering.quantization import is_constant
 
 LINE_RANK = 3

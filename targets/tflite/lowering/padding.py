@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from edgekit.targets.tflite.lowering.node_view import Refusal, ints_attribute, text_attribute
+from edgekit.graph.node_view import Refusal, ints_attribute, text_attribute
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgekit.targets.tflite.lowering.node_view import Refusal, int_attribute, optional_input
+from edgekit.graph.node_view import Refusal, int_attribute, optional_input
 
 type Array = npt.NDArray[Any]
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import Refusal
 from edgekit.targets.tflite.lowering.block_scales import fit_float16
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.quantization import (
     FLOAT32,
     Parameter,

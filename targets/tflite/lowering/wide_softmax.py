@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import Refusal
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import TENSOR_TYPES, Operator
 from edgekit.targets.tflite.lowering.layout import Dim
-from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.quantization import Parameter, Quantization, TensorType
 
 FIXED = TensorType("int16", Quantization((1 / 32768,), (0,)))

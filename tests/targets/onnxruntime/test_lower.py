@@ -113,7 +113,7 @@ def test_lowering_is_deterministic_and_leaves_the_source_alone(
 
 
 def test_an_unknown_engine_is_refused(source: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'onnxruntime' has no engine 'onnx2tf'; it has edgekit"):
+    with pytest.raises(ConfigError, match="'onnxruntime' has a problem:\n  - engine: there is no"):
         create_target().lower(source, LowerConfig(engine="onnx2tf"), tmp_path)
 
 

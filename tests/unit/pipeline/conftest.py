@@ -76,12 +76,16 @@ class FakeTarget:
     Attributes:
         name: Registered name.
         error: Added to every output, as a share of its range.
+        folder: Whether the artifact is a folder that holds the graph.
+        facts: Other values of its `TargetInfo`.
         cannot: What this machine cannot do, of "convert", "run" and "measure".
         shapes: Shapes that sessions were fed.
     """
 
     name: str = "fake"
     error: float = 0.0
+    folder: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
     cannot: tuple[str, ...] = ()
     shapes: list[tuple[int, ...]] = field(default_factory=list)
 
@@ -95,7 +99,8 @@ class FakeTarget:
             suffix=".fake",
             precisions=("float32", "float16"),
             engines=("copy", "link"),
-        )
+            folder=self.folder,
+        ).model_copy(update=self.facts)
 
     def _missing(self, what: str) -> Unavailable | None:
         return Unavailable(reason=f"Fakes cannot {what} here.") if what in self.cannot else None
@@ -114,7 +119,10 @@ class FakeTarget:
         if missing := self._missing("convert"):
             return missing
         path = workdir / f"model-{config.precision}.fake"
-        shutil.copyfile(source.path, path)
+        if self.folder:
+            (path / "Data").mkdir(parents=True)
+            (path / "Manifest.json").write_text(f'{{"precision": "{config.precision}"}}')
+        shutil.copyfile(source.path, self._graph(path))
         artifact = Artifact.of(
             ArtifactKind.ORT_ONNX,
             path,
@@ -124,9 +132,12 @@ class FakeTarget:
         )
         return Lowered(artifact, (f"copied as {config.precision}",))
 
+    def _graph(self, path: Path) -> Path:
+        return path / "Data" / "graph.onnx" if self.folder else path
+
     def load(self, artifact: Path, config: RuntimeConfig) -> Session | Unavailable:
         return self._missing("run") or FakeSession(
-            ReferenceSession(artifact), self.error, self.shapes
+            ReferenceSession(self._graph(artifact)), self.error, self.shapes
         )
 
     def measure(self, artifact: Path, config: BenchConfig) -> LatencyStats | Unavailable:
@@ -144,10 +155,13 @@ class FakeTarget:
         )
 
     def inspect(self, path: Path) -> Inspection:
+        signature = ModelSignature(inputs=(), outputs=())
+        if self.folder:
+            signature = signature_of(load_onnx(self._graph(path)))
         return Inspection(
             path=path,
             format="fake",
-            signature=ModelSignature(inputs=(), outputs=()),
+            signature=signature,
             ops=(OpCount(op="Copy", count=1),),
             macs=None,
             parameters=2,

@@ -96,7 +96,7 @@ def test_mismatch_states_figures_conditions_and_remedy(
     with pytest.raises(VerificationError) as caught:
         run(tmp_path, make_target(error=0.5), make_model(), LowerStageConfig(tolerance=0.1))
     text = str(caught.value)
-    assert "The fake artifact (float32, engine edgekit) does not compute" in text
+    assert "The fake artifact (float32, engine copy) does not compute" in text
     assert "it is not kept" in text
     assert "Fake 1.0 against ONNX Runtime" in text
     assert "on 4 random inputs (seed 5)" in text

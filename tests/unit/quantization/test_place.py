@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.core.quant import (
+    HARD_SIGMOID_SCALE,
     FixedParameters,
     LayerOverride,
     QuantConstraints,
@@ -100,7 +101,9 @@ def test_squeeze_and_excite() -> None:
     b.node("Mul", "scaled", x, gate)
     placement = place(b.build("scaled"), INT8)
     assert placement.float_reasons == ()
-    assert _group(placement, "gate").fixed == FixedParameters(scale=1 / 255, zero_point=-128)
+    assert _group(placement, "gate").fixed == FixedParameters(
+        scale=HARD_SIGMOID_SCALE, zero_point=-128
+    )
     assert _group(placement, "act").fixed is None
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from edgekit.core.quant import (
+    HARD_SIGMOID_SCALE,
     SCHEMES,
     ActivationScheme,
     LayerOverride,
+    QuantConstraints,
     QuantScheme,
     WeightScheme,
     custom_scheme,
@@ -14,6 +17,26 @@ from edgekit.core.quant import (
 )
 from edgekit.errors import ConfigError
 from edgekit.quantization.options import QuantizeOptions
+
+
+def test_fixed_scales_are_numbers_of_float16_but_for_one() -> None:
+    constraints = QuantConstraints()
+    for fixed in constraints.fixed_outputs.values():
+        assert float(np.float16(fixed.scale)) == fixed.scale
+    others = {
+        name
+        for name, fixed in constraints.fixed_outputs_16.items()
+        if float(np.float16(fixed.scale)) != fixed.scale
+    }
+    assert others == {"HardSigmoid"}
+
+
+def test_a_hard_sigmoid_ends_at_one() -> None:
+    scale = np.float16(HARD_SIGMOID_SCALE)
+    assert float(scale) == HARD_SIGMOID_SCALE
+    assert 255 * float(scale) <= 1 < 255 * float(np.nextafter(scale, np.float16(1)))
+    # 1 itself is rounded to the highest integer.
+    assert round(1 / HARD_SIGMOID_SCALE) == 255
 
 
 def test_names_decode_to_what_they_say() -> None:

@@ -133,6 +133,8 @@ def targets() -> tuple[TargetResult, ...]:
             title="Core ML",
             precision="float32",
             engine="edgekit",
+            compute="float16",
+            deployment_target="iOS17",
             artifact=Unavailable(reason="coremltools is not installed"),
             accuracy=Unavailable(reason=NO_RUNTIME),
             latency=Unavailable(reason=NO_RUNTIME),

@@ -20,6 +20,7 @@ FIGURES = (
     "200 runs after 20 warm-up runs", "311 KiB", "156 KiB", "1.5e-07", "3.0e-03", "3.6e-06",
     "24.5", "1.0e-04", "78,042", "2.65 M", "318432", "41.3 s", "Test Processor 9000", "3.12.1",
     "2.13.0", "c" * 64, "this machine has no Core ML; run it on macOS",
+    "Core ML, computes in float16, for iOS17", "TFLite, engine onnx2tf",
     "coremltools is not installed", "ReLU fused into CONV_2D", "AdamW",
     "digits/test, n = 360", "95 % Wilson interval", "359 of 360 predictions as ONNX Runtime",
     "all predictions as ONNX Runtime",

@@ -241,7 +241,7 @@ def test_the_log_factor_gets_the_scaled_gradient() -> None:
     start, zero = torch.tensor(0.02, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     log_factor = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     rounding = Rounding(-128, 127, factor=0.25)
-    y = learned_fake_quantize(x, start, zero, log_factor, rounding)
+    y = learned_fake_quantize(x, start * math.exp(0.3), zero, log_factor, rounding)
     grad = torch.randn(40, generator=generator, dtype=torch.float64)
     (found,) = torch.autograd.grad(y, log_factor, grad)
     scale = (start * math.exp(0.3)).requires_grad_(True)

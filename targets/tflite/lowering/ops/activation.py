@@ -8,16 +8,16 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.fusion import clamp_range
-from edgekit.targets.tflite.lowering.interpolation import Reals
-from edgekit.targets.tflite.lowering.node_view import (
+from edgekit.graph.node_view import (
     Refusal,
     float_attribute,
     required_input,
     text_attribute,
 )
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.fusion import clamp_range
+from edgekit.targets.tflite.lowering.interpolation import Reals
 from edgekit.targets.tflite.lowering.ops.binary import broadcast_operand
 from edgekit.targets.tflite.lowering.quantization import Parameter, TensorType
 from edgekit.targets.tflite.lowering.registry import lowers

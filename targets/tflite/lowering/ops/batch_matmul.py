@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import Refusal
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import Axes, Dim, identity, moves_data, stored_shape
-from edgekit.targets.tflite.lowering.node_view import Refusal
 
 _MATRIX = 2
 _MAX_RANK = 5

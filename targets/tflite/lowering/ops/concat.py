@@ -7,10 +7,10 @@ from math import prod
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import Refusal, int_attribute, normalized_axis
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import Axes, identity
-from edgekit.targets.tflite.lowering.node_view import Refusal, int_attribute, normalized_axis
 from edgekit.targets.tflite.lowering.quantization import TensorType
 from edgekit.targets.tflite.lowering.registry import lowers
 from edgekit.targets.tflite.lowering.requantize import quantized_constant, requantized

@@ -6,6 +6,11 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import (
+    int_attribute,
+    optional_input,
+    required_input,
+)
 from edgekit.targets.tflite.lowering.accumulator import bias_in_accumulator
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
@@ -16,11 +21,6 @@ from edgekit.targets.tflite.lowering.image import (
     spatial_size,
 )
 from edgekit.targets.tflite.lowering.layout import NHWC
-from edgekit.targets.tflite.lowering.node_view import (
-    int_attribute,
-    optional_input,
-    required_input,
-)
 from edgekit.targets.tflite.lowering.padding import Window, read_window
 from edgekit.targets.tflite.lowering.quantization import Parameter, accumulator_type
 from edgekit.targets.tflite.lowering.registry import lowers

@@ -6,16 +6,16 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.context import Array, LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.image import image_shape, image_weights, spatial_size
-from edgekit.targets.tflite.lowering.layout import NHWC, Dim
-from edgekit.targets.tflite.lowering.node_view import (
+from edgekit.graph.node_view import (
     Refusal,
     int_attribute,
     required_input,
     text_attribute,
 )
+from edgekit.targets.tflite.lowering.context import Array, LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.image import image_shape, image_weights, spatial_size
+from edgekit.targets.tflite.lowering.layout import NHWC, Dim
 from edgekit.targets.tflite.lowering.ops.conv import bias_tensor
 from edgekit.targets.tflite.lowering.padding import image_pads, image_pair
 from edgekit.targets.tflite.lowering.registry import lowers

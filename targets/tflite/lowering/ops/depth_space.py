@@ -6,15 +6,15 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.image import image_shape
-from edgekit.targets.tflite.lowering.layout import NHWC, Dim, stored_shape
-from edgekit.targets.tflite.lowering.node_view import (
+from edgekit.graph.node_view import (
     int_attribute,
     required_input,
     text_attribute,
 )
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.image import image_shape
+from edgekit.targets.tflite.lowering.layout import NHWC, Dim, stored_shape
 from edgekit.targets.tflite.lowering.registry import lowers
 
 _SIX_AXES_VERSION = 6

@@ -6,14 +6,14 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.node_view import (
+from edgekit.graph.node_view import (
     Refusal,
     int_attribute,
     normalized_axis,
     required_input,
 )
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.registry import lowers
 
 

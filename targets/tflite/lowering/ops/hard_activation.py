@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import float_attribute, required_input
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.layout import Dim
-from edgekit.targets.tflite.lowering.node_view import float_attribute, required_input
 from edgekit.targets.tflite.lowering.quantization import (
     FLOAT32,
     Parameter,
@@ -28,6 +28,9 @@ UNIT_RANGE = TensorType("int8", Quantization((float(np.float32(1 / 255)),), (-12
 _INT16_MAX = 32767
 """With its reciprocal as scale, an int16 tensor ends exactly at 1."""
 _COARSE_ENOUGH = 0.8 / 255
+_UNIT_SCALES = 1 / 256, 1 / 254.5
+"""Scales with which the highest of 256 integers stands for the clip at 1: that of 1 and of all
+above, rounded, is the highest or beyond it."""
 _SIXTH = 1.0 / 6.0
 _MATRIX = 2
 _IMAGE = 4
@@ -67,7 +70,8 @@ def lower_hard_sigmoid(context: LoweringContext, node: ir.Node) -> None:
     axes, tensor = context.axes(value), context.tensor(value)
     if context.integer:
         finer = _is_finer(context.type_of(result))
-        gate = None if finer else _gate(context, value, (alpha, beta), str(result.name))
+        kind = _unit_range(context.type_of(result))
+        gate = None if finer else _gate(context, value, (alpha, beta), str(result.name), kind)
         if gate is None:
             lower_function(context, node, lambda x: np.clip(alpha * x + beta, 0.0, 1.0))
         else:
@@ -94,10 +98,31 @@ def _is_finer(kind: TensorType) -> bool:
     return kind.dtype == "int8" and kind.quantization.scales[0] < _COARSE_ENOUGH
 
 
+def _unit_range(kind: TensorType) -> TensorType:
+    """An int8 type itself where it ends at 1 as good as exactly, `UNIT_RANGE` otherwise."""
+    quantization = kind.quantization
+    if kind.dtype != "int8" or quantization is None or quantization.zero_points != (-128,):
+        return UNIT_RANGE
+    lowest, highest = _UNIT_SCALES
+    return kind if lowest <= quantization.scales[0] <= highest else UNIT_RANGE
+
+
 def _gate(
-    context: LoweringContext, value: ir.Value, line: tuple[float, float], name: str
+    context: LoweringContext,
+    value: ir.Value,
+    line: tuple[float, float],
+    name: str,
+    kind: TensorType = UNIT_RANGE,
 ) -> int | None:
-    """``clip(slope*x + shift, 0, 1)`` of a quantized value; None where only a table gives it."""
+    """``clip(slope*x + shift, 0, 1)`` of a quantized value; None where only a table gives it.
+
+    Args:
+        context: The lowering.
+        value: What is clipped.
+        line: Slope and shift.
+        name: Name of the tensor.
+        kind: Type of an 8-bit result, which ends at 1.
+    """
     if line[0] <= 0:
         return None
     if context.type_of(value).dtype == "int16":
@@ -105,7 +130,7 @@ def _gate(
     rank, axes = context.rank(value), context.axes(value)
     if rank not in {_MATRIX, _IMAGE} or isinstance(context.shape(value)[axes[-1]], str):
         return None
-    return _saturating_line(context, value, line, name)
+    return _saturating_line(context, value, line, name, kind)
 
 
 def _saturating_sum(
@@ -136,7 +161,11 @@ def _int16(scale: float) -> TensorType:
 
 
 def _saturating_line(
-    context: LoweringContext, value: ir.Value, line: tuple[float, float], name: str
+    context: LoweringContext,
+    value: ir.Value,
+    line: tuple[float, float],
+    name: str,
+    kind: TensorType,
 ) -> int:
     """``clip(slope*x + shift, 0, 1)`` of an int8 value, stored like it.
 
@@ -148,6 +177,7 @@ def _saturating_line(
         value: Of rank 2 or 4, its last stored axis static.
         line: Slope, which is positive, and shift.
         name: Name of the tensor.
+        kind: Type of the result.
     """
     slope, shift = line
     value_type = context.type_of(value)
@@ -176,7 +206,7 @@ def _saturating_line(
         Operator("DEPTHWISE_CONV_2D", options),
         inputs,
         image,
-        UNIT_RANGE,
+        kind,
         f"{name}/line" if len(stored) == _MATRIX else name,
     )
-    return context.reshape(made, stored, UNIT_RANGE, name) if len(stored) == _MATRIX else made
+    return context.reshape(made, stored, kind, name) if len(stored) == _MATRIX else made

@@ -6,18 +6,18 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.accumulator import bias_in_accumulator, needed_zero_bias
-from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.fusion import bias_of
-from edgekit.targets.tflite.lowering.layout import Axes, identity
-from edgekit.targets.tflite.lowering.node_view import (
+from edgekit.graph.node_view import (
     Refusal,
     float_attribute,
     int_attribute,
     optional_input,
     required_input,
 )
+from edgekit.targets.tflite.lowering.accumulator import bias_in_accumulator, needed_zero_bias
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.fusion import bias_of
+from edgekit.targets.tflite.lowering.layout import Axes, identity
 from edgekit.targets.tflite.lowering.ops.batch_matmul import Factor, plan_product
 from edgekit.targets.tflite.lowering.quantization import FLOAT32, Parameter
 from edgekit.targets.tflite.lowering.registry import lowers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.graph.node_view import Refusal, ints_attribute, required_input
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.layout import (
     identity,
@@ -12,7 +13,6 @@ from edgekit.targets.tflite.lowering.layout import (
     stored_shape,
     transposed,
 )
-from edgekit.targets.tflite.lowering.node_view import Refusal, ints_attribute, required_input
 from edgekit.targets.tflite.lowering.quantization import is_constant, is_in_blocks, readers
 from edgekit.targets.tflite.lowering.registry import lowers
 

@@ -13,6 +13,14 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import (
+    Refusal,
+    float_attribute,
+    int_attribute,
+    normalized_axis,
+    optional_input,
+    required_input,
+)
 from edgekit.targets.tflite.lowering.context import Array, LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.integer_normalization import (
@@ -22,14 +30,6 @@ from edgekit.targets.tflite.lowering.integer_normalization import (
     write_normalization,
 )
 from edgekit.targets.tflite.lowering.layout import Dim, stored_shape
-from edgekit.targets.tflite.lowering.node_view import (
-    Refusal,
-    float_attribute,
-    int_attribute,
-    normalized_axis,
-    optional_input,
-    required_input,
-)
 from edgekit.targets.tflite.lowering.ops.binary import broadcast_operand
 from edgekit.targets.tflite.lowering.quantization import FLOAT32, Parameter
 from edgekit.targets.tflite.lowering.registry import lowers

@@ -6,6 +6,11 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import (
+    Refusal,
+    int_attribute,
+    required_input,
+)
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.image import (
@@ -14,11 +19,6 @@ from edgekit.targets.tflite.lowering.image import (
     spatial_size,
 )
 from edgekit.targets.tflite.lowering.layout import NHWC
-from edgekit.targets.tflite.lowering.node_view import (
-    Refusal,
-    int_attribute,
-    required_input,
-)
 from edgekit.targets.tflite.lowering.padding import (
     Window,
     image_pads,

@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import Refusal, required_input
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import Operator
 from edgekit.targets.tflite.lowering.interpolation import Function
-from edgekit.targets.tflite.lowering.node_view import Refusal, required_input
 from edgekit.targets.tflite.lowering.ops.binary import broadcast_operand, result_axes
 from edgekit.targets.tflite.lowering.quantization import (
     Parameter,

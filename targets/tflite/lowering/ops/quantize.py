@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgekit.graph.node_view import required_input
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.layout import stored_shape
-from edgekit.targets.tflite.lowering.node_view import required_input
 from edgekit.targets.tflite.lowering.quantization import parameters_of, signed
 from edgekit.targets.tflite.lowering.registry import lowers
 from edgekit.targets.tflite.lowering.requantize import requantized

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgekit.graph.node_view import Refusal
 from edgekit.graph.passes.unroll_recurrent import MAX_STEPS
 from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.node_view import Refusal
 from edgekit.targets.tflite.lowering.registry import lowers
 
 

@@ -6,10 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import TENSOR_TYPES, Operator
-from edgekit.targets.tflite.lowering.layout import Axes, without_axes
-from edgekit.targets.tflite.lowering.node_view import (
+from edgekit.graph.node_view import (
     Refusal,
     int_attribute,
     ints_attribute,
@@ -17,6 +14,9 @@ from edgekit.targets.tflite.lowering.node_view import (
     optional_input,
     required_input,
 )
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import TENSOR_TYPES, Operator
+from edgekit.targets.tflite.lowering.layout import Axes, without_axes
 from edgekit.targets.tflite.lowering.quantization import TensorType
 from edgekit.targets.tflite.lowering.registry import lowers
 

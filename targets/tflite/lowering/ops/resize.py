@@ -9,17 +9,17 @@ import numpy.typing as npt
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.image import image_shape
-from edgekit.targets.tflite.lowering.layout import NHWC
-from edgekit.targets.tflite.lowering.node_view import (
+from edgekit.graph.node_view import (
     Refusal,
     int_attribute,
     optional_input,
     required_input,
     text_attribute,
 )
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.image import image_shape
+from edgekit.targets.tflite.lowering.layout import NHWC
 from edgekit.targets.tflite.lowering.registry import lowers
 
 _HALF_PIXEL_VERSION = 3

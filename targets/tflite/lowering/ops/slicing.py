@@ -8,16 +8,16 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.layout import stored_shape
-from edgekit.targets.tflite.lowering.node_view import (
+from edgekit.graph.node_view import (
     Refusal,
     int_attribute,
     normalized_axis,
     optional_input,
     required_input,
 )
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.layout import stored_shape
 from edgekit.targets.tflite.lowering.registry import lowers
 
 _SPLITS = range(2, 5)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekit.targets.tflite.lowering.context import LoweringContext
-from edgekit.targets.tflite.lowering.flatbuffer import Operator
-from edgekit.targets.tflite.lowering.layout import stored_shape
-from edgekit.targets.tflite.lowering.node_view import (
+from edgekit.graph.node_view import (
     int_attribute,
     normalized_axis,
     required_input,
 )
+from edgekit.targets.tflite.lowering.context import LoweringContext
+from edgekit.targets.tflite.lowering.flatbuffer import Operator
+from edgekit.targets.tflite.lowering.layout import stored_shape
 from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
 from edgekit.targets.tflite.lowering.registry import lowers
 from edgekit.targets.tflite.lowering.wide_softmax import (

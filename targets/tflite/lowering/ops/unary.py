@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.graph.node_view import Refusal, optional_input, required_input
 from edgekit.targets.tflite.lowering.context import LoweringContext
 from edgekit.targets.tflite.lowering.flatbuffer import TENSOR_TYPES, Operator
 from edgekit.targets.tflite.lowering.interpolation import Function
-from edgekit.targets.tflite.lowering.node_view import Refusal, optional_input, required_input
 from edgekit.targets.tflite.lowering.quantization import Parameter, Quantization, TensorType
 from edgekit.targets.tflite.lowering.registry import lowers
 from edgekit.targets.tflite.lowering.table_lookup import lower_function

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.core.quant import HARD_SIGMOID_SCALE
 from edgekit.targets.tflite.lowering import LoweringOptions, lower_graph
 from tests.targets.tflite.lowering.single_op import (
     OPSET,
@@ -190,6 +191,13 @@ CASES = [
         "v = HardSigmoid <alpha = 0.16666667, beta = 0.5> (x)",
         IMAGE,
         output=(1 / 255, -128),
+        ops={"DEPTHWISE_CONV_2D": 1},
+    ),
+    Quantized(
+        "hard_sigmoid_of_a_scale_of_float16",
+        "v = HardSigmoid <alpha = 0.16666667, beta = 0.5> (x)",
+        IMAGE,
+        output=(HARD_SIGMOID_SCALE, -128),
         ops={"DEPTHWISE_CONV_2D": 1},
     ),
     Quantized("relu", "v = Relu(x)", IMAGE, output=(3 / 255, -128), ops={"QUANTIZE": 1}),

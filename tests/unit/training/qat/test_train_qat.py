@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from edgekit.errors import GateError, InputError
 from edgekit.graph.reference import ReferenceSession
 from edgekit.graph.torch_twin import FakeQuantize, TorchTwin, build_twin, write_back
+from edgekit.graph.values import constant_array
 from edgekit.training.qat.config import QatConfig
 from edgekit.training.qat.course import Course
 from edgekit.training.qat.fake_quantize import QuantizerOptions, TrainableFakeQuantize
@@ -70,6 +72,52 @@ def test_it_repairs_a_bad_quantization(name: str) -> None:
     # Plain quantizers, which hold what the graph can hold.
     assert {type(item) for item in twin.quantizers().values()} == {FakeQuantize}
     assert not twin.training
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_scales_that_float16_represents_stay_so_to_the_graph_that_is_written(name: str) -> None:
+    changes = {**VARIANTS[name], "scale_format": "float16", "keep": "last"}
+    config = QatConfig.model_validate({**CONFIG.model_dump(), **changes})
+    model = badly_quantized()
+    twin, teacher, samples = build_twin(model), build_twin(float_model()), stripes()
+    before = {name: item.scale.clone() for name, item in twin.quantizers().items()}
+    assert any(not represented(scale) for scale in before.values())
+    train_qat(twin, samples, config, teacher=teacher, seed=1)
+    after = {name: item.scale for name, item in twin.quantizers().items()}
+    assert all(represented(scale) for scale in after.values())
+    # They were trained or observed, not just rounded.
+    assert any(
+        bool(((scale - before[name]).abs() > before[name] * 2**-9).any())
+        for name, scale in after.items()
+    )
+    assert accuracy(twin, samples) > accuracy(teacher, samples) - 0.05
+    back = write_back(twin, model)
+    written = [
+        constant_array(node.inputs[1])
+        for node in back.graph
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        # A bias has the product of two scales, and float targets restore it.
+        and node.inputs[0] is not None and node.inputs[0].dtype != ir.DataType.INT32
+    ]  # fmt: skip
+    assert len(written) > 6
+    for scale in written:
+        assert scale is not None
+        assert represented(torch.from_numpy(np.array(scale)))
+
+
+def represented(scale: Tensor) -> bool:
+    """Whether float16 represents every number."""
+    return torch.equal(scale.half().float(), scale)
+
+
+def test_training_that_does_not_help_leaves_short_scales_all_the_same() -> None:
+    model = insert_qdq(float_model(), {"image": stripes().inputs.numpy()})
+    twin = build_twin(model)
+    assert any(not represented(item.scale) for item in twin.quantizers().values())
+    changes = {"epochs": 1, "lr": 0.2, "scale_lr": 0.2, "scale_format": "float16"}
+    result = train_qat(twin, stripes(), CONFIG.model_copy(update=changes))
+    assert result.best_epoch == 0
+    assert all(represented(item.scale) for item in twin.quantizers().values())
 
 
 def test_onnx_runtime_computes_what_was_trained() -> None:

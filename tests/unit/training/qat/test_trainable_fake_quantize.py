@@ -237,3 +237,69 @@ def test_an_observer_that_saw_nothing_has_no_range() -> None:
     observer = RangeObserver(None, 0.5, union=False)
     observer.record(torch.empty(0, 3))
     assert observer.end_step() is None
+
+
+def is_half(scale: torch.Tensor) -> bool:
+    """Whether float16 represents every number."""
+    return bool(torch.isfinite(scale.half()).all()) and torch.equal(scale.half().float(), scale)
+
+
+def short(source: FakeQuantize, kind: str) -> TrainableFakeQuantize:
+    options = QuantizerOptions(kind, 0.5, "float16")  # type: ignore[arg-type]
+    source.scale.copy_(source.scale.half().float())
+    return TrainableFakeQuantize(source, options).train()
+
+
+@pytest.mark.parametrize("source", [activation(0.05, 3.0), weight(4)])
+def test_a_learned_scale_is_short_in_every_step(source: FakeQuantize) -> None:
+    module = short(source, "learned")
+    module.learn()
+    optimizer = torch.optim.Adam([module.log_factor], lr=0.003)
+    x = torch.randn(4, 30, generator=torch.Generator().manual_seed(0)) * 8
+    seen = set()
+    for _ in range(40):
+        optimizer.zero_grad()
+        y = module(x)
+        scale, _ = module.current()
+        assert is_half(scale)
+        # What comes out is whole steps of that scale, not of the one that is trained.
+        steps = y / (scale if module.axis is None else scale.reshape(-1, 1))
+        torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
+        torch.autograd.backward(((y - x) ** 2).mean())
+        assert module.log_factor.grad is not None
+        assert bool((module.log_factor.grad != 0).all())
+        optimizer.step()
+        seen.add(float(scale.reshape(-1)[0]))
+    assert len(seen) > 20
+    before, scale = module(x), module.current()[0]
+    module.freeze()
+    assert torch.equal(module.scale, scale)
+    assert torch.equal(module(x), before)
+    assert is_half(module.settled().scale)
+
+
+@given(st.floats(-50, 0), st.floats(0.001, 50))
+def test_an_observed_scale_is_short_and_covers_the_range(low: float, high: float) -> None:
+    module = short(activation(), "minmax")
+    module.observe()
+    module(torch.tensor([low, high]))
+    module.end_step()
+    module.freeze()
+    assert is_half(module.scale)
+    lowest, highest = module.real_range()
+    step = float(module.scale)
+    assert lowest - step / 2 <= low
+    assert high <= highest + step / 2
+    assert (highest - lowest) - (high - low) <= max(255 * 2**-14, 2**-10 * (high - low)) + 1e-5
+
+
+def test_weights_follow_their_largest_element_in_short_scales() -> None:
+    module = short(weight(), "minmax")
+    module.observe()
+    x = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    module(x)
+    exact = x.abs().amax((1, 2, 3)) / 127
+    assert is_half(module.scale)
+    assert bool((module.scale >= exact).all())
+    torch.testing.assert_close(module.scale, exact, rtol=2**-10, atol=0)
+    assert int(module.integers(x).abs().max()) <= 127
