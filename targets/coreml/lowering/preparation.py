@@ -24,12 +24,25 @@ def prepare(model: ir.Model) -> ir.Model:
         ("", op) for _, op in sorted(names) if _has_body(op, model.opset_imports.get("", 1))
     ]
     if defined:
-        proto = inliner.inline_selected_functions(
-            proto, defined, exclude=False, inline_schema_functions=True
-        )
+        proto = _inlined(proto, defined)
     if defined or any(value.dtype is None for node in model.graph for value in node.outputs):
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     return ir.from_proto(proto)
+
+
+def _inlined(proto: onnx.ModelProto, functions: list[tuple[str, str]]) -> onnx.ModelProto:
+    """The graph with functions written out, as it was where ONNX fails to do so.
+
+    The operators that stay are refused by name.
+    """
+    try:
+        made = inliner.inline_selected_functions(
+            proto, functions, exclude=False, inline_schema_functions=True
+        )
+        onnx.checker.check_model(made)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError):
+        return proto
+    return made
 
 
 def _has_body(op: str, opset: int) -> bool:

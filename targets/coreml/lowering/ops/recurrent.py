@@ -25,6 +25,7 @@ _CELLS = {
     "GRU": (3, ("Sigmoid", "Tanh")),
     "RNN": (1, ("Tanh",)),
 }
+_MOST_STEPS = 512
 _ACCEPTS = "constant weights, no sequence lengths, Tanh, Sigmoid or Relu"
 
 
@@ -156,55 +157,37 @@ def _lstm(e: Emitter, node: ir.Node, x: Var, states: list[Var], layer: _Layer) -
 
 
 def _gru(e: Emitter, node: ir.Node, x: Var, states: list[Var], layer: _Layer) -> list[Var]:
-    """ONNX has gates z, r, h; MIL r, z, o, the recurrent bias of the last one within its reset.
+    """Step by step: MIL's definition leaves open where its reset gate stands.
 
-    MIL before iOS18 resets the state before the product (``linear_before_reset=0``) and has one
-    bias; iOS18 adds ``reset_after`` with a bias of the input.
+    With ``linear_before_reset`` ``h' = (1 - z) * act(W x + b + r * (R h + rb)) + z * h`` (cuDNN's
+    form), else ``act(W x + b + R (r * h) + rb)``. Gates come in ONNX's order z, r, h.
     """
     if "clip" in node.attributes:
         raise Refusal("a clip of a GRU", "none")
-    order = [1, 0, 2]
     after = bool(int_attribute(node, "linear_before_reset", 0))
-    more: dict[str, Any] = {"bias": _ordered(layer.bias + layer.recurrent_bias, order)}
-    if after:
-        return _gru_reset_after(e, x, states[0], layer)
-    sequence, hidden = e(
-        "gru",
-        x=x,
-        initial_h=states[0],
-        weight_ih=_ordered(layer.kernel, order),
-        weight_hh=_ordered(layer.recurrent, order),
-        direction="forward",
-        output_sequence=True,
-        recurrent_activation=layer.activations[0],
-        activation=layer.activations[1],
-        **more,
-    )
-    return [sequence, hidden]
-
-
-def _gru_reset_after(e: Emitter, x: Var, state: Var, layer: _Layer) -> list[Var]:
-    """The state's product first, then its reset: step by step, for there is one on iOS18 alone.
-
-    ``h' = (1 - z) * act(W x + b + r * (R h + rb)) + z * h`` (cuDNN's form).
-    """
     steps = shape_of(x)[0]
-    if is_open(steps):
-        raise Refusal("a GRU with linear_before_reset over an open sequence", "a fixed length")
-    kernel = _ordered(layer.kernel, [0, 1, 2])
-    recurrent = _ordered(layer.recurrent, [0, 1, 2])
-    bias, recurrent_bias = layer.bias.reshape(-1), layer.recurrent_bias.reshape(-1)
+    if is_open(steps) or int(steps) > _MOST_STEPS:
+        raise Refusal("a GRU over an open or long sequence", f"at most {_MOST_STEPS} steps")
+    hidden = layer.recurrent.shape[1]
     gate, act = layer.activations
-    inputs = e("linear", x=x, weight=kernel, bias=bias.astype(np.float32))
+    state = states[0]
+    inputs = e("linear", x=x, weight=_ordered(layer.kernel, [0, 1, 2]),
+               bias=layer.bias.reshape(-1).astype(np.float32))  # fmt: skip
+    recurrent, shift = layer.recurrent, layer.recurrent_bias.astype(np.float32)
+    gates = _ordered(recurrent, [0, 1])
     found = []
     for step in range(int(steps)):
         at = e("gather", x=inputs, indices=np.int32(step), axis=0)
-        own = e("linear", x=state, weight=recurrent, bias=recurrent_bias.astype(np.float32))
         xz, xr, xh = e("split", x=at, num_splits=3, axis=1)
-        hz, hr, hh = e("split", x=own, num_splits=3, axis=1)
-        z = e(gate, x=e("add", x=xz, y=hz))
-        r = e(gate, x=e("add", x=xr, y=hr))
-        new = e(act, x=e("add", x=xh, y=e("mul", x=r, y=hh)))
+        own = e("linear", x=state, weight=gates, bias=shift[:2].reshape(2 * hidden))
+        hz, hr = e("split", x=own, num_splits=2, axis=1)
+        z, r = (e(gate, x=e("add", x=a, y=b)) for a, b in ((xz, hz), (xr, hr)))
+        weight, bias = _ordered(recurrent, [2]), shift[2]
+        if after:
+            term = e("mul", x=r, y=e("linear", x=state, weight=weight, bias=bias))
+        else:
+            term = e("linear", x=e("mul", x=r, y=state), weight=weight, bias=bias)
+        new = e(act, x=e("add", x=xh, y=term))
         state = e("add", x=new, y=e("mul", x=z, y=e("sub", x=state, y=new)))
         found.append(state)
     return [e("stack", values=found, axis=0), state]

@@ -104,15 +104,19 @@ def _suppressed(
             end_mask=[False, True, True])  # fmt: skip
     marks = e("slice_by_index", x=scores, begin=[batch, at, 0], end=[batch + 1, at + 1, 0],
               end_mask=[False, False, True])  # fmt: skip
-    chances = e("transpose", x=marks, perm=[0, 2, 1])
     # Newer systems have no threshold of scores, and to drop low ones afterwards is the same:
-    # a lower score never suppresses a higher one.
+    # a lower score never suppresses a higher one. They also have the boxes on the last axis.
+    newer = e.options.at_least("iOS17")
     lowest = np.float32(np.finfo(np.float32).min)
-    more = {} if e.options.at_least("iOS17") else {"score_threshold": lowest}
+    more = {} if newer else {"score_threshold": lowest}
+    if newer:
+        own = e("transpose", x=own, perm=[0, 2, 1])
+    else:
+        marks = e("transpose", x=marks, perm=[0, 2, 1])
     results = e(
         "non_maximum_suppression",
         boxes=own,
-        scores=chances,
+        scores=marks,
         iou_threshold=overlap,
         max_boxes=np.int32(limit),
         per_class_suppression=False,

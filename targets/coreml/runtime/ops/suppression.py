@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from edgekit.targets.coreml.runtime.registry import Tensor, operator
+from edgekit.targets.coreml.runtime.registry import Call, Tensor, operator
 
 
 @operator("non_maximum_suppression")
@@ -16,12 +16,17 @@ def non_maximum_suppression(
     max_boxes: int,
     score_threshold: float | None = None,
     per_class_suppression: bool = False,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    call: Call,
+) -> tuple[Tensor, ...]:
     """Boxes in order of their best score, without those that overlap a better one.
 
-    Boxes are ``[x, y, width, height]`` around centres. Places that stay empty hold zeros, and -1
-    as index; the definition leaves their content open.
+    Boxes are ``[x, y, width, height]`` around centres, on the axis before the last until iOS16
+    and on the last one from iOS17 on. Places that stay empty hold zeros, and -1 as index; the
+    definition leaves their content open.
     """
+    newer = call.opset not in {"CoreML5", "CoreML6"}
+    if newer:
+        boxes, scores = boxes.transpose(1, 2), scores.transpose(1, 2)
     results = [
         _of_image(
             boxes[at], scores[at], iou_threshold, max_boxes, score_threshold, per_class_suppression
@@ -29,7 +34,9 @@ def non_maximum_suppression(
         for at in range(boxes.shape[0])
     ]
     found = [torch.stack(items) for items in zip(*results, strict=True)]
-    return found[0], found[1], found[2], found[3]
+    if newer:
+        return found[0].transpose(1, 2), found[1].transpose(1, 2), found[2]
+    return tuple(found)
 
 
 def _of_image(
