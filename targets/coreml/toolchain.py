@@ -7,35 +7,15 @@ converts from TensorFlow through coremltools, so it is told that there is none.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from types import ModuleType
 from typing import Any
 
-__all__ = ["coremltools", "coremltools_missing", "coremltools_version", "mb", "quietly"]
-
-
-def coremltools_missing() -> str:
-    """Why coremltools cannot be used here; empty where it can."""
-    if importlib.util.find_spec("coremltools") is None:
-        return (
-            "coremltools, which writes Core ML packages, is not installed. Install it with: "
-            "pip install 'edgekit[coreml]'"
-        )
-    return ""
-
-
-def coremltools_version() -> str:
-    """Installed version; empty where there is none."""
-    try:
-        return metadata.version("coremltools")
-    except metadata.PackageNotFoundError:
-        return ""
+__all__ = ["coremltools", "mb", "quietly"]
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import ChainMap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import onnx_ir as ir
 
 from edgekit.graph.node_view import Refusal, optional_input, required_input
 from edgekit.graph.values import constant_array
+from edgekit.targets.coreml.lowering.naming import Names
 from edgekit.targets.coreml.lowering.options import LoweringOptions
 from edgekit.targets.coreml.lowering.registry import Var
 from edgekit.targets.coreml.toolchain import mb
@@ -40,28 +40,6 @@ class Origin:
     variable: Var
     value: str
     role: str
-
-
-class Names:
-    """Identifiers that Core ML accepts, each given once."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    @staticmethod
-    def identifier(wanted: str) -> str:
-        """``wanted`` in letters, digits and underscores, beginning with no digit."""
-        base = re.sub(r"[^a-zA-Z0-9_]", "_", wanted) or "value"
-        return f"v_{base}" if base[0].isdigit() else base
-
-    def unique(self, wanted: str) -> str:
-        """The identifier of ``wanted``, with a number where it is taken."""
-        base = self.identifier(wanted)
-        name, count = base, 1
-        while name in self._taken:
-            name, count = f"{base}_{count}", count + 1
-        self._taken.add(name)
-        return name
 
 
 @dataclass

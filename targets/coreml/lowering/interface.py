@@ -18,6 +18,7 @@ from edgekit.targets.coreml.lowering.emitter import (
     kind_of,
     rank_of,
 )
+from edgekit.targets.coreml.lowering.naming import identifier
 from edgekit.targets.coreml.lowering.registry import Var
 from edgekit.targets.coreml.toolchain import coremltools as ct
 from edgekit.targets.coreml.toolchain import mb
@@ -200,7 +201,7 @@ def write_outputs(e: Emitter, model: ir.Model, plan: Interface) -> list[Var]:
             x = e("cast", x=x, dtype="int32")
         if rank_of(x) == 0:
             x = e("expand_dims", x=x, axes=[0])
-        own = x.op is not None and x.name == e.names.identifier(str(value.name))
+        own = x.op is not None and x.name == identifier(str(value.name))
         if x.op is None or id(x) in taken or not own or x.op.op_type == "const":
             x = e("identity", x=x)
         if not own:

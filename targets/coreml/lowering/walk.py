@@ -14,6 +14,7 @@ from edgekit.targets.coreml.lowering.emitter import (
     kind_of,
     shape_of,
 )
+from edgekit.targets.coreml.lowering.naming import identifier
 from edgekit.targets.coreml.lowering.registry import LOWERINGS, Var
 
 _KINDS = {"bool": "bool", "float16": "float", "bfloat16": "float", "float32": "float",
@@ -86,7 +87,7 @@ def lower_node(e: Emitter, node: ir.Node) -> None:
         if variable is None:
             continue
         _check(value, variable)
-        _name(e, value, variable, f"{e.names.identifier(str(node.outputs[0].name))}__")
+        _name(e, value, variable, f"{identifier(str(node.outputs[0].name))}__")
         e.variables[value] = variable
     for value in node.outputs[len(results) :]:
         if value.uses() or value.is_graph_output():

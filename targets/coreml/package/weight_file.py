@@ -39,7 +39,8 @@ class WeightFile:
             size = path.stat().st_size
             if size < _HEADER:
                 raise InputError(
-                    f"{path} has {size} bytes and no header: it is cut off. Copy the package again."
+                    f"{path} has {size} bytes and no header: it is cut off. Copy the package "
+                    "again."
                 )
             self._data: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, mode="r")
         except OSError as error:

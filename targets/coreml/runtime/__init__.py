@@ -8,8 +8,6 @@ report.
 from __future__ import annotations
 
 from edgekit.targets.coreml.runtime.mil_model import MilModel, State
+from edgekit.targets.coreml.runtime.naming import RUNTIME
 
 __all__ = ["RUNTIME", "MilModel", "State"]
-
-RUNTIME = "edgekit MIL runtime, not the Neural Engine"
-"""How reports name it."""

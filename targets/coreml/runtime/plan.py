@@ -47,7 +47,8 @@ class Step:
             raise
         except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
             raise InternalError(
-                f"The edgekit MIL runtime fails in {self.describe()}: {' '.join(str(error).split())}"
+                f"The edgekit MIL runtime fails in {self.describe()}: "
+                f"{' '.join(str(error).split())}"
             ) from error
         results = list(made) if isinstance(made, tuple) else [made]
         return [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.graph.node_view import Refusal, int_attribute, required_input
+from edgekit.graph.node_view import Refusal, int_attribute, optional_input, required_input
 from edgekit.targets.coreml.lowering.emitter import (
     Emitter,
     dtype_name,
@@ -146,12 +146,12 @@ def lower_non_zero(e: Emitter, node: ir.Node) -> Var:
 @lowers("Dropout", accepts="the inference form")
 def lower_dropout(e: Emitter, node: ir.Node) -> list[Var | None]:
     """The input itself, and a mask of true where it is read."""
-    training = e.array(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
-        if training is None or bool(np.asarray(training).reshape(-1)[0]):
-            ratio = e.array(node.inputs[1]) if node.inputs[1] is not None else None
-            if ratio is None or float(ratio.reshape(-1)[0]) != 0.0:
-                raise Refusal("dropout in training mode", "the inference form")
+    if optional_input(node, 2) is not None:
+        training = e.array(optional_input(node, 2))
+        ratio = e.array(optional_input(node, 1))
+        trains = training is None or bool(np.asarray(training).reshape(-1)[0])
+        if trains and (ratio is None or float(ratio.reshape(-1)[0]) != 0.0):
+            raise Refusal("dropout in training mode", "the inference form")
     x = e.input(node, 0)
     if len(node.outputs) == 1:
         return [x]

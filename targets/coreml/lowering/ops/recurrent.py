@@ -215,7 +215,7 @@ _CELL = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
 
 
 def _together(e: Emitter, node: ir.Node, results: list[list[Var]]) -> list[Var | None]:
-    """Sequence ``[steps, directions, batch, hidden]`` and states ``[directions, batch, hidden]``."""
+    """Sequence ``[steps, directions, batch, hidden]``, states ``[directions, batch, hidden]``."""
     first = int_attribute(node, "layout", 0)
     found: list[Var | None] = []
     for at, output in enumerate(node.outputs):
