@@ -7,7 +7,6 @@ coremltools, which a stand-in answers.
 from __future__ import annotations
 
 import platform
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ type Array = Any
 
 def native_missing() -> str:
     """Why Core ML cannot run models here; empty where it can."""
-    if sys.platform != "darwin":
+    if platform.system() != "Darwin":
         return f"Core ML runs on Apple's systems alone; this one is {platform.system()}."
     return coremltools_missing()
 

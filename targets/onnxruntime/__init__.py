@@ -16,5 +16,6 @@ INFO = TargetInfo(
     artifact_kind=ArtifactKind.ORT_ONNX,
     suffix=".onnx",
     precisions=("float32", "float16", "int8", "int8-weights", "int4-weights"),
+    version=2,
     tools=("onnxruntime",),
 )

@@ -81,6 +81,7 @@ class OnnxRuntimeTarget:
         )
         from edgekit.graph.quantized import require_qdq
         from edgekit.targets.onnxruntime.half_weights import halve_weights
+        from edgekit.targets.onnxruntime.redundant_clips import drop_redundant_clips
         from edgekit.targets.onnxruntime.restored_weights import restore_weights
         from edgekit.targets.onnxruntime.uint8_activations import shift_activations
 
@@ -101,6 +102,7 @@ class OnnxRuntimeTarget:
             save_onnx(model, path)
         elif config.precision == "int8":
             notes = shift_activations(model)
+            drop_redundant_clips(model)
             save_onnx(model, path)
         elif config.precision in WEIGHTS_ONLY:
             notes = restore_weights(model)

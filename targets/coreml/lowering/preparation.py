@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 import onnx_ir as ir
 from onnx import inliner
@@ -47,7 +49,7 @@ def _inlined(proto: onnx.ModelProto, functions: list[tuple[str, str]]) -> onnx.M
 
 def _has_body(op: str, opset: int) -> bool:
     try:
-        schema = onnx.defs.get_schema(op, opset, "")
+        schema: Any = onnx.defs.get_schema(op, opset, "")
     except onnx.defs.SchemaError:
         return False
     return bool(schema.has_function or schema.has_context_dependent_function)

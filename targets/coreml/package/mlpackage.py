@@ -153,7 +153,7 @@ def _model_file(path: Path) -> Path:
     try:
         content: Any = json.loads(manifest.read_text(encoding="utf-8"))
         entry = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
-        model = path / "Data" / entry
+        model = path / "Data" / str(entry)
         inside = model.resolve().is_relative_to(path.resolve())
     except FileNotFoundError as error:
         raise InputError(

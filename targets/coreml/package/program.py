@@ -387,19 +387,20 @@ def _tensor(data: memoryview, kind: TensorType) -> Constant:
     return np.zeros(shape, numpy_dtype(kind.dtype))
 
 
-_FIXED = {1: np.dtype("<f4"), 6: np.dtype("<f8")}
+_FIXED: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 6: np.dtype("<f8")}
 
 
 def _numbers(index: int, data: memoryview, dtype: str, count: int) -> Array:
     """Elements of one of the fields of a tensor value."""
     if dtype == "string":
         raise DamageError("numbers stand where texts are declared")
-    wanted = np.dtype(numpy_dtype(dtype))
+    wanted: np.dtype[Any] = numpy_dtype(dtype)
     raw = b"".join(bytes(message(v)) for inner, k, v in fields(data) if inner == 1 and k != 0)
     if index in _FIXED:
-        if len(raw) % _FIXED[index].itemsize:
+        fixed = _FIXED[index]
+        if len(raw) % fixed.itemsize:
             raise DamageError("numbers are cut off")
-        return np.frombuffer(raw, _FIXED[index]).astype(wanted)
+        return np.frombuffer(raw, fixed).astype(wanted)
     if index in (2, 3, 5):
         items: list[int] = []
         for inner, kind, value in fields(data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -70,23 +71,23 @@ class StateType:
 type ValueType = TensorType | ListType | TupleType | DictionaryType | StateType
 
 
-def numpy_dtype(name: str) -> npt.DTypeLike:
+def numpy_dtype(name: str) -> np.dtype[Any]:
     """Type of the array that holds elements; those of fewer than 8 bits fill a byte each.
 
     Raises:
         KeyError: For text.
     """
     if name == "bfloat16":
-        return ml_dtypes.bfloat16
+        return np.dtype(ml_dtypes.bfloat16)
     if name in BITS:
-        return np.int8 if name == "int4" else np.uint8
-    return np.dtype(
-        {
-            "bool": np.bool_, "float16": np.float16, "float32": np.float32, "float64": np.float64,
-            "int8": np.int8, "int16": np.int16, "int32": np.int32, "int64": np.int64,
-            "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "uint64": np.uint64,
-        }[name]
-    )  # fmt: skip
+        return np.dtype(np.int8 if name == "int4" else np.uint8)
+    plain: dict[str, type[np.generic]] = {
+        "bool": np.bool_, "float16": np.float16, "float32": np.float32, "float64": np.float64,
+        "int8": np.int8, "int16": np.int16, "int32": np.int32, "int64": np.int64,
+        "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "uint64": np.uint64,
+    }  # fmt: skip
+    found: np.dtype[Any] = np.dtype(plain[name])
+    return found
 
 
 def unpack_bits(packed: npt.NDArray[np.uint8], name: str, count: int) -> npt.NDArray[np.generic]:
@@ -99,7 +100,7 @@ def unpack_bits(packed: npt.NDArray[np.uint8], name: str, count: int) -> npt.NDA
     """
     width = BITS[name]
     bits = np.unpackbits(packed, bitorder="little")[: count * width].reshape(count, width)
-    values = (bits * (1 << np.arange(width))).sum(axis=1).astype(np.int16)
+    values = np.asarray((bits * (1 << np.arange(width))).sum(axis=1), np.int16)
     if name == "int4":
-        return np.where(values > 7, values - 16, values).astype(np.int8)
+        return np.asarray(np.where(values > 7, values - 16, values), np.int8)
     return values.astype(np.uint8)

@@ -104,7 +104,7 @@ class WeightFile:
             if held < count:
                 raise InputError(f"{where} has {held} elements where the program says {count}.")
             return unpack_bits(np.asarray(content), dtype, count)
-        item = np.dtype(numpy_dtype(dtype))
+        item = numpy_dtype(dtype)
         if len(content) != count * item.itemsize:
             raise InputError(
                 f"{where} has {len(content)} bytes, but {count} elements of {dtype} need "

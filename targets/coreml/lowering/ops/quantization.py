@@ -217,6 +217,8 @@ def dequantized(integers: Any, scale: Any, zero: Any, axis: int, block: int = 0)
         block: Entries of a block; 0 where there are none.
     """
     zeros = np.zeros(scale.shape, np.int32) if zero is None else np.asarray(zero).astype(np.int32)
+    scales: Any
+    shifts: Any
     if scale.size == 1:
         scales, shifts = scale.reshape(()), zeros.reshape(())
     elif block:

@@ -83,7 +83,7 @@ def _read(e: Emitter, node: ir.Node) -> list[_Layer]:
         raise Refusal(f"activation {unknown[0]}", _ACCEPTS)
     kernel, recurrent = (e.required_array(node, index, "weights") for index in (1, 2))
     hidden = recurrent.shape[-1]
-    bias = np.zeros((len(backward), 2 * gates * hidden), np.float32)
+    bias: Any = np.zeros((len(backward), 2 * gates * hidden), np.float32)
     if optional_input(node, 3) is not None:
         bias = e.required_array(node, 3, "bias")
     peephole = None

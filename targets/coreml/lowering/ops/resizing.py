@@ -90,8 +90,8 @@ def _requested(e: Emitter, node: ir.Node) -> tuple[list[float] | None, list[int]
     if "scales" in node.attributes:
         return [float(item) for item in node.attributes["scales"].as_floats()], None, None
     if node.op_type == "Upsample" or e.opset < 11:
-        scales = e.required_array(node, 1, "the scales")
-        return [float(item) for item in scales.reshape(-1)], None, None
+        given = e.required_array(node, 1, "the scales")
+        return [float(item) for item in given.reshape(-1)], None, None
     arrays = [e.array(optional_input(node, index)) for index in (1, 2, 3)]
     roi, scales_array, sizes_array = arrays
     scales = None if scales_array is None or not scales_array.size else scales_array

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from edgekit.targets.coreml.runtime.registry import Tensor, operator
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": torch.add, "sub": torch.sub, "mul": torch.mul, "maximum": torch.maximum,
     "minimum": torch.minimum, "mod": torch.remainder, "equal": torch.eq, "not_equal": torch.ne,
     "greater": torch.gt, "greater_equal": torch.ge, "less": torch.lt, "less_equal": torch.le,
@@ -19,7 +21,7 @@ def _register(name: str) -> None:
     function = _FUNCTIONS[name]
 
     def run(*, x: Tensor, y: Tensor) -> Tensor:
-        return function(x, y)  # type: ignore[no-any-return]
+        return function(x, y)
 
     run.__name__ = name
     operator(name)(run)

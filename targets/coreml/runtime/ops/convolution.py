@@ -117,7 +117,8 @@ def conv_quantized(
         raise UnsupportedError(f"conv_quantized of type {quantization_type!r} is not known")
     shape = [-1, *[1] * (weight.ndim - 1)]
     whole = weight.to(torch.float32) * quant_scale.reshape(shape) + quant_bias.reshape(shape)
-    return conv(
+    made: Tensor = conv(
         x=x, weight=whole, bias=bias, strides=strides, pad_type=pad_type, pad=pad,
         dilations=dilations, groups=groups,
     )  # fmt: skip
+    return made

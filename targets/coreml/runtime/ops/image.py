@@ -103,11 +103,12 @@ def affine(
     matrix = transform_matrix.expand(x.shape[0], 6)
     base = torch.stack([x_, y, torch.ones_like(x_)], dim=-1)
     places = torch.einsum("hwk,bck->bhwc", base, matrix.reshape(-1, 2, 3))
-    return resample(
+    made: Tensor = resample(
         x=x, coordinates=places, sampling_mode=sampling_mode, padding_mode=padding_mode,
         padding_value=padding_value, coordinates_mode=coordinates_mode,
         align_corners=align_corners,
     )  # fmt: skip
+    return made
 
 
 _CORNERS = {"CORNERS_HEIGHT_FIRST": (0, 1, 2, 3), "CORNERS_WIDTH_FIRST": (1, 0, 3, 2)}

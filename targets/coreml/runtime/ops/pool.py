@@ -52,8 +52,8 @@ def max_pool(
     symmetric = all(a == b and 2 * a <= k for (a, b), k in zip(pads, kernel_sizes, strict=True))
     pool = _MAX[len(kernel_sizes)]
     if symmetric:
-        return pool(x, kernel_sizes, steps, [before for before, _ in pads])  # type: ignore[no-any-return]
-    return pool(_padded(x, pads, -torch.inf), kernel_sizes, steps)  # type: ignore[no-any-return]
+        return pool(x, kernel_sizes, steps, [before for before, _ in pads])
+    return pool(_padded(x, pads, -torch.inf), kernel_sizes, steps)
 
 
 @operator("avg_pool")

@@ -84,10 +84,10 @@ def gru(
     hidden = initial_h.shape[-1]
     inputs = F.linear(x, weight_ih, input_bias)
     shift = torch.zeros(3 * hidden) if bias is None else bias
-    (rr, ro, rz), (br, bo, bz) = weight_hh.split(hidden), shift.split(hidden)
+    (rr, ro, rz), (br, bo, bz) = torch.split(weight_hh, hidden), torch.split(shift, hidden)
     state, found = initial_h, {}
     for step in _order(x.shape[0], direction):
-        xr, xo, xz = inputs[step].split(hidden, dim=-1)
+        xr, xo, xz = torch.split(inputs[step], hidden, -1)
         r = gate(xr + F.linear(state, rr, br))
         z = gate(xz + F.linear(state, rz, bz))
         if reset_after:
@@ -169,14 +169,14 @@ def _one_way(
     inputs = F.linear(x, layer.weight_ih, layer.bias)
     hidden = h.shape[-1]
     zero = torch.zeros(3 * hidden)
-    pi, pf, po = (zero if layer.peephole is None else layer.peephole).split(hidden)
+    pi, pf, po = torch.split(zero if layer.peephole is None else layer.peephole, hidden)
     found = {}
 
     def limited(value: Tensor) -> Tensor:
         return value if clip is None else torch.clamp(value, -clip, clip)
 
     for step in _order(x.shape[0], direction):
-        i, f, o, z = (inputs[step] + F.linear(h, layer.weight_hh)).split(hidden, dim=-1)
+        i, f, o, z = torch.split(inputs[step] + F.linear(h, layer.weight_hh), hidden, -1)
         c = gate(limited(f + pf * c)) * c + gate(limited(i + pi * c)) * cell_act(limited(z))
         h = gate(limited(o + po * c)) * act(c)
         found[step] = h

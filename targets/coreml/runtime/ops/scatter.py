@@ -31,7 +31,7 @@ def _written(flat: Tensor, places: Tensor, updates: Tensor, mode: str) -> Tensor
 
 
 def _last_of_equal(places: Tensor, updates: Tensor) -> list[tuple[Tensor, Tensor]]:
-    if places.unique().numel() == places.numel():
+    if len(set(places.tolist())) == places.numel():
         return [(places, updates)]
     last = {place: at for at, place in enumerate(places.tolist())}
     kept = torch.tensor(sorted(last.values()), dtype=torch.int64)

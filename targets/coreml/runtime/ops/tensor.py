@@ -56,7 +56,8 @@ def fill(*, shape: Ints, value: Tensor | None = None) -> Tensor:
 @operator("fill_like")
 def fill_like(*, ref_tensor: Tensor, value: Tensor | None = None) -> Tensor:
     """One number in the shape of another tensor."""
-    return fill(shape=list(ref_tensor.shape), value=value)
+    made: Tensor = fill(shape=list(ref_tensor.shape), value=value)
+    return made
 
 
 @operator("range_1d")
