@@ -41,7 +41,7 @@ class Call:
     opset: str
     blocks: tuple[Runner, ...] = ()
     given: frozenset[str] = frozenset()
-    cache: dict[str, Any] = field(default_factory=dict)
+    cache: dict[Any, Any] = field(default_factory=dict)
     constants: frozenset[str] = frozenset()
 
 

@@ -6,8 +6,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's spelling
 
 from edgekit.errors import UnsupportedError
+from edgekit.targets.coreml.runtime.ops.packed_convolution import (
+    PACKING,
+    convolve_packed,
+    pack,
+)
 from edgekit.targets.coreml.runtime.ops.padding import spatial_pads
-from edgekit.targets.coreml.runtime.registry import Ints, Tensor, operator
+from edgekit.targets.coreml.runtime.registry import Call, Ints, Tensor, operator
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -24,6 +29,7 @@ def conv(
     pad: Ints | None = None,
     dilations: Ints | None = None,
     groups: int = 1,
+    call: Call,
 ) -> Tensor:
     """Cross-correlation over 1 to 3 spatial axes, channels on axis 1."""
     count = x.ndim - 2
@@ -35,6 +41,12 @@ def conv(
     else:
         x = F.pad(x, [amount for pair in reversed(pads) for amount in pair])
         padding = [0] * count
+    if count == 2 and "weight" in call.constants and PACKING:
+        x = x.contiguous(memory_format=torch.channels_last)
+        key = ("packed", tuple(x.shape))
+        if key not in call.cache:
+            call.cache[key] = pack(weight, (padding, strides, dilations, groups), x.shape)
+        return convolve_packed(x, call.cache[key], bias, (padding, strides, dilations, groups))
     return _CONV[count](x, weight, bias, strides, padding, dilations, groups)
 
 
@@ -118,6 +130,7 @@ def conv_quantized(
     shape = [-1, *[1] * (weight.ndim - 1)]
     whole = weight.to(torch.float32) * quant_scale.reshape(shape) + quant_bias.reshape(shape)
     made: Tensor = conv(
+        call=Call((), ""),
         x=x, weight=whole, bias=bias, strides=strides, pad_type=pad_type, pad=pad,
         dilations=dilations, groups=groups,
     )  # fmt: skip

@@ -1,0 +1,170 @@
+"""Core ML packages of the zoo, executed: float32 and float16 against ONNX Runtime, and speed.
+
+Every network is converted to Core ML in both precisions; the saved packages run in the edgekit
+MIL runtime (not on the Neural Engine) on seeded inputs. For mobilenet_v2 and resnet18 the float32
+package runs in random order in pairs with ONNX Runtime in this process, one thread
+(`edgekit.measure.latency.interleaved`). Run from the repository root:
+
+    python -m benchmarks.coreml_zoo [NAME ...] [--pairs 40]
+
+It writes benchmarks/results/coreml_zoo.json and .md after each network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from edgekit.api import ConvertOptions, convert
+from edgekit.core.target import RuntimeConfig
+from edgekit.graph.io import load_onnx, signature_of
+from edgekit.graph.reference import ReferenceSession
+from edgekit.measure.device import device_name
+from edgekit.measure.difference import compare_outputs
+from edgekit.measure.feeds import random_feeds
+from edgekit.measure.latency import interleaved
+from edgekit.targets.coreml.inspection import inspect
+from edgekit.targets.coreml.session import MilSession
+from tests.zoo_models import ZOO, export_zoo_onnx
+
+RESULTS = Path(__file__).parent / "results"
+DATA = Path(os.environ.get("EDGEKIT_DATA", "../shared/data"))
+SHARED = {
+    "UltraFace RFB-320": "models/ultraface/version-RFB-320.onnx",
+    "DTLN 1": "models/dtln/model_1.onnx",
+    "DTLN 2": "models/dtln/model_2.onnx",
+    "nnsplit": "models/nnsplit/en-model.onnx",
+    "mnist": "models/mnist/mnist.onnx",
+}
+TIMED = ("mobilenet_v2", "resnet18")
+SAMPLES = 4
+
+
+def source_of(name: str, folder: Path) -> Path:
+    """The ONNX file of a network."""
+    if name in SHARED:
+        return DATA / SHARED[name]
+    path = folder / f"{name}.onnx"
+    export_zoo_onnx(name, path)
+    return path
+
+
+def compare(package: Path, graph: Path) -> tuple[float, int]:
+    """Largest difference over the range of its output, and samples with the same best class."""
+    signature = signature_of(load_onnx(graph))
+    worst, same = 0.0, 0
+    session = MilSession(package, RuntimeConfig())
+    with ReferenceSession(graph) as reference:
+        for seed in range(SAMPLES):
+            feeds = random_feeds(signature, seed)
+            expected, actual = reference.run(feeds), session.run(feeds)
+            worst = max([worst, *(item.relative for item in compare_outputs(expected, actual))])
+            first = next(iter(expected))
+            same += int(expected[first].argmax() == actual[first].argmax())
+    session.close()
+    return worst, same
+
+
+def speed(package: Path, graph: Path, pairs: int) -> dict[str, Any]:
+    """Times of the MIL runtime and of ONNX Runtime in one run, and their ratio."""
+    feeds = random_feeds(signature_of(load_onnx(graph)), 0)
+    session = MilSession(package, RuntimeConfig())
+    with ReferenceSession(graph) as reference:
+        found = interleaved(
+            lambda: session.run(feeds), lambda: reference.run(feeds), runs=pairs, warmup_runs=5
+        )
+    session.close()
+    return {
+        "mil_ms": found.a_p50_ms, "ort_ms": found.b_p50_ms, "ratio": found.median_ratio,
+        "low": found.low, "high": found.high,
+    }  # fmt: skip
+
+
+def measure(name: str, folder: Path, pairs: int) -> dict[str, Any]:
+    """One network."""
+    source = source_of(name, folder)
+    start = time.perf_counter()
+    made = convert(
+        source,
+        targets=("coreml",),
+        precisions=["float32", "float16"],
+        output=folder / "out",
+        options=ConvertOptions(name="network", bench=None),
+    )
+    row: dict[str, Any] = {"network": name, "seconds": time.perf_counter() - start}
+    graph = folder / "out" / "network.onnx"
+    for precision in ("float32", "float16"):
+        package = made.artifact("coreml", precision)
+        row[precision], row[f"{precision} best class"] = compare(package, graph)
+        row[f"{precision} MB"] = inspect(package).size_bytes / 1e6
+    row["operators"] = sum(item.count for item in inspect(package).ops)
+    if name in TIMED:
+        row["speed"] = speed(made.artifact("coreml", "float32"), graph, pairs)
+    return row
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table."""
+    lines = [
+        "# Core ML packages of the zoo",
+        "",
+        f"{device_name()}; versions in constraints.txt. Saved packages in the edgekit MIL runtime, "
+        "**not on the Neural Engine**, against ONNX Runtime on the canonical graph: largest "
+        f"difference over the output's range on {SAMPLES} seeded inputs. Weights of the zoo are "
+        "random with calibrated BatchNorm, those of the last networks trained. Conversion is that "
+        "of both precisions with import and verification.",
+        "",
+        "| network | float32 | float16 | same best class | operators | MB float32, float16 "
+        "| conversion s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [
+            row["network"],
+            f"{row['float32']:.1e}",
+            f"{row['float16']:.1e}",
+            f"{row['float32 best class']}, {row['float16 best class']} of {SAMPLES}",
+            str(row["operators"]),
+            f"{row['float32 MB']:.1f}, {row['float16 MB']:.1f}",
+            f"{row['seconds']:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    timed = [row for row in rows if "speed" in row]
+    if timed:
+        lines += ["", "| network | MIL runtime ms | ONNX Runtime ms | ratio [95 %] |",
+                  "|---|---|---|---|"]  # fmt: skip
+        for row in timed:
+            found = row["speed"]
+            lines.append(
+                f"| {row['network']} | {found['mil_ms']:.1f} | {found['ort_ms']:.1f} | "
+                f"{found['ratio']:.2f} [{found['low']:.2f}, {found['high']:.2f}] |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("networks", nargs="*", default=[*ZOO, *SHARED])
+    parser.add_argument("--pairs", type=int, default=40)
+    arguments = parser.parse_args()
+    path = RESULTS / "coreml_zoo.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    order = [*ZOO, *SHARED]
+    for name in arguments.networks:
+        with tempfile.TemporaryDirectory(prefix="edgekit-zoo-") as folder:
+            row = measure(name, Path(folder), arguments.pairs)
+        print(row, flush=True)
+        rows = [item for item in rows if item["network"] != name] + [row]
+        rows.sort(key=lambda item: order.index(item["network"]))
+        path.write_text(json.dumps(rows, indent=1) + "\n")
+        path.with_suffix(".md").write_text(markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
