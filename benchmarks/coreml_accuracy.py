@@ -109,13 +109,17 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# One quantized graph on three targets",
         "",
-        f"{rows[0]['device']}; versions in constraints.txt. Top-1 on the whole test set; all int8 "
-        "columns are lowered from one QDQ graph (PTQ, default options, scales that float16 "
-        "represents). Core ML packages ran in the edgekit MIL runtime, **not on the Neural "
-        "Engine**; 'alike' are images for which the artifact predicts what onnxruntime int8 does.",
+        (
+            f"{rows[0]['device']}; versions in constraints.txt. Top-1 on the whole test set; all int8 "
+            "columns are lowered from one QDQ graph (PTQ, default options, scales that float16 "
+            "represents). Core ML packages ran in the edgekit MIL runtime, **not on the Neural "
+            "Engine**; 'alike' are images for which the artifact predicts what onnxruntime int8 does."
+        ),
         "",
-        "| model | artifact | top-1 | from onnxruntime, points | alike | tensors compared | "
-        "differ | teacher-forced |",
+        (
+            "| model | artifact | top-1 | from onnxruntime, points | alike | tensors compared | "
+            "differ | teacher-forced |"
+        ),
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

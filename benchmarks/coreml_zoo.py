@@ -113,14 +113,19 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Core ML packages of the zoo",
         "",
-        f"{device_name()}; versions in constraints.txt. Saved packages in the edgekit MIL runtime, "
-        "**not on the Neural Engine**, against ONNX Runtime on the canonical graph: largest "
-        f"difference over the output's range on {SAMPLES} seeded inputs. Weights of the zoo are "
-        "random with calibrated BatchNorm, those of the last networks trained. Conversion is that "
-        "of both precisions with import and verification.",
+        (
+            f"{device_name()}; versions in constraints.txt. Saved packages in the edgekit MIL "
+            "runtime, "
+            "**not on the Neural Engine**, against ONNX Runtime on the canonical graph: largest "
+            f"difference over the output's range on {SAMPLES} seeded inputs. Weights of the zoo are "
+            "random with calibrated BatchNorm, those of the last networks trained. Conversion is that "
+            "of both precisions with import and verification."
+        ),
         "",
-        "| network | float32 | float16 | same best class | operators | MB float32, float16 "
-        "| conversion s |",
+        (
+            "| network | float32 | float16 | same best class | operators | MB float32, float16 "
+            "| conversion s |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:

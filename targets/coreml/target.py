@@ -158,6 +158,6 @@ def _not_measurable() -> Unavailable | None:
         missing = native_missing()
         return Unavailable(reason=missing) if missing else None
     return Unavailable(
-        reason="Core ML runs on Apple's systems alone; how long the edgekit MIL runtime takes here "
-        "says nothing of a phone. edgekit inspect gives an estimate, marked as one."
+        reason="Core ML runs on Apple's systems alone; how long the edgekit MIL runtime takes "
+        "here says nothing of a phone. edgekit inspect gives an estimate, marked as one."
     )
