@@ -44,6 +44,13 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "coreml W8A8, float16": {"target": "coreml", "precision": "int8", "compute": "float16"},
 }
 
+CONDITIONS = (
+    "{}; versions in constraints.txt. Top-1 on the whole test set; all int8 columns are lowered "
+    "from one QDQ graph (PTQ, default options, scales that float16 represents). Core ML packages "
+    "ran in the edgekit MIL runtime, **not on the Neural Engine**; 'alike' are images for which "
+    "the artifact predicts what onnxruntime int8 does."
+)
+
 
 def run_column(name: str, given: dict[str, Any]) -> tuple[Any, Verification]:
     """What an artifact predicts for the test set, and how its lowering was verified."""
@@ -109,12 +116,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# One quantized graph on three targets",
         "",
-        (
-            f"{rows[0]['device']}; versions in constraints.txt. Top-1 on the whole test set; all int8 "
-            "columns are lowered from one QDQ graph (PTQ, default options, scales that float16 "
-            "represents). Core ML packages ran in the edgekit MIL runtime, **not on the Neural "
-            "Engine**; 'alike' are images for which the artifact predicts what onnxruntime int8 does."
-        ),
+        CONDITIONS.format(rows[0]["device"]),
         "",
         (
             "| model | artifact | top-1 | from onnxruntime, points | alike | tensors compared | "

@@ -22,7 +22,8 @@ from typing import Any
 
 from edgekit.api import ConvertOptions, convert
 from edgekit.core.target import RuntimeConfig
-from edgekit.graph.io import load_onnx, signature_of
+from edgekit.graph.canonicalize import canonicalize
+from edgekit.graph.io import load_onnx, save_onnx, signature_of
 from edgekit.graph.reference import ReferenceSession
 from edgekit.measure.device import device_name
 from edgekit.measure.difference import compare_outputs
@@ -44,6 +45,14 @@ SHARED = {
 TIMED = ("mobilenet_v2", "resnet18")
 SAMPLES = 4
 
+CONDITIONS = (
+    "{}; versions in constraints.txt. Saved packages in the edgekit MIL runtime, **not on the "
+    "Neural Engine**, against ONNX Runtime on the canonical graph: largest difference over the "
+    "output's range on {} seeded inputs. Weights of the zoo are random with calibrated "
+    "BatchNorm, those of the last networks trained. Conversion is that of both precisions with "
+    "import and verification."
+)
+
 
 def source_of(name: str, folder: Path) -> Path:
     """The ONNX file of a network."""
@@ -51,6 +60,13 @@ def source_of(name: str, folder: Path) -> Path:
         return DATA / SHARED[name]
     path = folder / f"{name}.onnx"
     export_zoo_onnx(name, path)
+    return path
+
+
+def canonical(source: Path, folder: Path) -> Path:
+    """The canonical graph of an ONNX file, which packages are lowered from."""
+    path = folder / "canonical.onnx"
+    save_onnx(canonicalize(load_onnx(source), verify=False).model, path)
     return path
 
 
@@ -97,7 +113,7 @@ def measure(name: str, folder: Path, pairs: int) -> dict[str, Any]:
         options=ConvertOptions(name="network", bench=None),
     )
     row: dict[str, Any] = {"network": name, "seconds": time.perf_counter() - start}
-    graph = folder / "out" / "network.onnx"
+    graph = canonical(source, folder)
     for precision in ("float32", "float16"):
         package = made.artifact("coreml", precision)
         row[precision], row[f"{precision} best class"] = compare(package, graph)
@@ -113,14 +129,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Core ML packages of the zoo",
         "",
-        (
-            f"{device_name()}; versions in constraints.txt. Saved packages in the edgekit MIL "
-            "runtime, "
-            "**not on the Neural Engine**, against ONNX Runtime on the canonical graph: largest "
-            f"difference over the output's range on {SAMPLES} seeded inputs. Weights of the zoo are "
-            "random with calibrated BatchNorm, those of the last networks trained. Conversion is that "
-            "of both precisions with import and verification."
-        ),
+        CONDITIONS.format(device_name(), SAMPLES),
         "",
         (
             "| network | float32 | float16 | same best class | operators | MB float32, float16 "

@@ -38,8 +38,9 @@ def _saturates(clip: ir.Node, quantizer: ir.Node) -> bool:
     zero_point = constant_array(input_at(quantizer, 2))
     if scale is None or zero_point is None or zero_point.size != 1:
         return False
-    limits = np.iinfo(zero_point.dtype)
-    for index, end, lowest in ((1, limits.min, True), (2, limits.max, False)):
+    bits = 8 * zero_point.dtype.itemsize
+    least = 0 if zero_point.dtype.kind == "u" else -(1 << (bits - 1))
+    for index, end, lowest in ((1, least, True), (2, least + (1 << bits) - 1, False)):
         if input_at(clip, index) is None:
             continue
         bound = constant_scalar(input_at(clip, index))

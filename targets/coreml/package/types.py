@@ -78,7 +78,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         KeyError: For text.
     """
     if name == "bfloat16":
-        return np.dtype(ml_dtypes.bfloat16)
+        short: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return short
     if name in BITS:
         return np.dtype(np.int8 if name == "int4" else np.uint8)
     plain: dict[str, type[np.generic]] = {

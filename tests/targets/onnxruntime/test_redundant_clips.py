@@ -17,7 +17,8 @@ from edgekit.targets.onnxruntime.target import OnnxRuntimeTarget
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 20]>
 g (float[1, 2, 8, 8] x) => (float[1, 3, 6, 6] y)
-<float s0 = {{0.02}}, int8 z0 = {{0}}, float[3] sw = {{0.01, 0.01, 0.01}}, int8[3] zw = {{0, 0, 0}},
+<float s0 = {{0.02}}, int8 z0 = {{0}}, float[3] sw = {{0.01, 0.01, 0.01}},
+ int8[3] zw = {{0, 0, 0}},
  int8[3, 2, 3, 3] wq = {{{weights}}}, float[3] sb = {{0.0002, 0.0002, 0.0002}},
  int32[3] bq = {{5, -6, 7}}, float s1 = {{{scale}}}, int8 z1 = {{{zero}}},
  float low = {{{low}}}, float high = {{{high}}}>

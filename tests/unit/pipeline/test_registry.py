@@ -35,7 +35,9 @@ def test_own_targets_are_found_with_their_facts() -> None:
 
 
 def test_unknown_target_names_the_nearest_and_all() -> None:
-    message = r"no target 'tflit'\. Did you mean 'tflite'\? Known targets: onnxruntime, tflite"
+    message = (
+        r"no target 'tflit'\. Did you mean 'tflite'\? Known targets: coreml, onnxruntime, tflite"
+    )
     with pytest.raises(ConfigError, match=message):
         registry.get_target("tflit")
     with pytest.raises(ConfigError, match=message):

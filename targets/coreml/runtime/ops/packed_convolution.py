@@ -50,8 +50,6 @@ def convolve_packed(x: Tensor, weight: Any, bias: Tensor | None, window: Window)
 
 def _works() -> bool:
     """Tries the operators on a small convolution."""
-    if not torch.backends.mkldnn.is_available():
-        return False
     x = torch.arange(32, dtype=torch.float32).reshape(1, 2, 4, 4)
     x = x.contiguous(memory_format=torch.channels_last)
     weight, window = torch.ones(3, 2, 3, 3), ([1, 1], [1, 1], [1, 1], 1)
