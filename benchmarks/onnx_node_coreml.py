@@ -2,9 +2,9 @@
 
 Every test of kind "node" that the installed onnx package ships is converted to a package
 (float32, iOS18) and the package is run in the edgekit MIL runtime on the test's inputs. A test
-whose graph is refused because an operand has to be known is tried once more with all inputs but the first as
-constants, which is how models hold weights, axes and shapes; the table tells the two apart. With
---peer the packages of onnxsim's `export_coreml` (in an environment of its own, see
+whose graph is refused because an operand has to be known is tried once more with all inputs but
+the first as constants, which is how models hold weights, axes and shapes; the table tells the two
+apart. With --peer the packages of onnxsim's `export_coreml` (in an environment of its own, see
 benchmarks/README.md) are executed by the same runtime. Run from the repository root:
 
     python -m benchmarks.onnx_node_coreml [NAME ...] [--peer ENVIRONMENT]

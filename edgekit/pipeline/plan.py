@@ -327,7 +327,8 @@ class _Draft:
         lowering = lowering_config(section, precision, info)
         config = LowerStageConfig(
             **lowering.model_dump(),
-            tolerance=section.tolerance or default_tolerance(precision, lowering.weight_compute),
+            tolerance=section.tolerance
+            or default_tolerance(precision, lowering.weight_compute, lowering.compute),
         )
         lower = f"lower-{suffix}"
         self.add(lower, "lower", config, target=target, model=model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 from edgekit.core.artifact import size_on_disk
@@ -13,6 +12,7 @@ from edgekit.core.target import Inspection, OpCount
 from edgekit.errors import InputError
 from edgekit.targets.coreml.exactness.float_operators import float_operators
 from edgekit.targets.coreml.interface_map import InterfaceMap
+from edgekit.targets.coreml.operator_costs import count_macs, shapes_of
 from edgekit.targets.coreml.package import Package, read_package
 from edgekit.targets.coreml.package.program import Block, Function, Operation, Value
 from edgekit.targets.coreml.package.types import TensorType
@@ -49,7 +49,7 @@ def inspect(path: Path) -> Inspection:
             OpCount(op=op, count=count)
             for op, count in sorted(ops.items(), key=lambda item: (-item[1], item[0]))
         ),
-        macs=sum(_macs(op, _shapes(main)) for op in main.block.operations),
+        macs=count_macs(main.block, shapes_of(main)),
         parameters=_parameters(operations),
         size_bytes=size_on_disk(path),
         integer_ops=computing - len(floats) if quantized else 0,
@@ -141,35 +141,3 @@ def _elements(value: Value, *, floats: bool) -> int:
     if floats and not kind.dtype.startswith("float"):
         return 0
     return math.prod(size or 1 for size in kind.shape)
-
-
-def _shapes(function: Function) -> dict[str, tuple[int, ...]]:
-    """Sizes of all values, open ones as 1."""
-    named = list(function.inputs)
-    for operation in function.block.operations:
-        named += operation.outputs
-    return {
-        item.name: tuple(size or 1 for size in item.type.shape or ())
-        for item in named
-        if isinstance(item.type, TensorType)
-    }
-
-
-def _macs(operation: Operation, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    def shape(name: str) -> tuple[int, ...]:
-        binding = operation.inputs.get(name, ("",))[0]
-        if isinstance(binding, Value):
-            kind = binding.type
-            return tuple(s or 1 for s in kind.shape or ()) if isinstance(kind, TensorType) else ()
-        return shapes.get(binding, ())
-
-    if operation.type == "conv":
-        return math.prod(shapes[operation.outputs[0].name]) * math.prod(shape("weight")[1:])
-    if operation.type == "conv_transpose":
-        return math.prod(shape("x")) * math.prod(shape("weight")[1:])
-    if operation.type == "linear":
-        return math.prod(shapes[operation.outputs[0].name]) * shape("weight")[-1]
-    if operation.type == "matmul":
-        inner = shape("x")[-1:] or (1,)
-        return math.prod(shapes[operation.outputs[0].name]) * inner[0]
-    return 0

@@ -27,7 +27,8 @@ def prepare(model: ir.Model) -> ir.Model:
     ]
     if defined:
         proto = _inlined(proto, defined)
-    if defined or any(value.dtype is None for node in model.graph for value in node.outputs):
+    nodes = model.graph.all_nodes()
+    if defined or any(value.dtype is None for node in nodes for value in node.outputs):
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     return ir.from_proto(proto)
 
