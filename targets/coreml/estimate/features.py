@@ -65,8 +65,8 @@ def features_of_graph(model: ir.Model) -> Features:
     for node in model.graph:
         if is_op(node, *_CONTROL_FLOW):
             raise InputError(
-                f"{node.op_type} {node.name!r} runs a part of the graph a number of times that the "
-                "graph does not tell, so its work cannot be counted; unroll it before the export"
+                f"{node.op_type} {node.name!r} runs a part of the graph, how often the graph does "
+                "not tell, so its work cannot be counted; unroll it before the export"
             )
     macs = count_macs(model)
     if macs is None:
@@ -74,7 +74,13 @@ def features_of_graph(model: ir.Model) -> Features:
             "a convolution or matrix product has an open size besides the batch, so its work "
             "cannot be counted; import the model with fixed input shapes"
         )
-    writes = [value for node in model.graph if _writes(node) for value in node.outputs if value.name]
+    writes = [
+        value
+        for node in model.graph
+        if _writes(node)
+        for value in node.outputs
+        if value.uses() or value.is_graph_output()
+    ]
     return Features(
         macs=macs,
         activation_bytes=HALF_BYTES * sum(_elements(value) for value in writes),
