@@ -177,9 +177,9 @@ def markdown(published: Published, rows: list[Row], whole: Summary, reduced: Sum
         "",
         (
             "Published by the authors of the networks (addresses in "
-            "targets/coreml/estimate/published.json), measured with Core ML in float16 at batch 1 on "
-            "an iPhone 12 or 12 Pro; nothing was measured here. Features are counted on edgekit's "
-            "canonical graphs of reparameterized timm networks. 'Unseen' is the estimate of a fit "
+            "targets/coreml/estimate/published.json), measured with Core ML in float16 at batch 1 "
+            "on an iPhone 12 or 12 Pro; nothing was measured here. Features are counted on "
+            "edgekit's canonical graphs of reparameterized timm networks. 'Unseen' is the estimate of a fit "
             "without the network's family. Repeated measurements of the same network by different "
             "authors differ by 5 to 15 %."
         ),
@@ -189,9 +189,11 @@ def markdown(published: Published, rows: list[Row], whole: Summary, reduced: Sum
         f"Without {OUTLIER}, for comparison only: {sentences(reduced)}",
         "",
         (
-            "In the fitted networks multiply-accumulates and weights grow together, so their costs "
-            "cannot be told apart, and a coefficient of 0 does not say that either is free. An "
-            "estimate is good for networks within these ranges: " + "; ".join(valid_range()) + "."
+            "In the fitted networks multiply-accumulates and weights grow together, so their "
+            "costs cannot be told apart, and a coefficient of 0 does not say that either is free. "
+            "An estimate is good for networks within these ranges: "
+            + "; ".join(valid_range())
+            + "."
         ),
         "",
         f"| {' | '.join(COLUMNS)} |",

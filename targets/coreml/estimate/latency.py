@@ -155,7 +155,7 @@ def _extrapolations(features: Features, known: Sequence[Features]) -> tuple[str,
             continue
         side = "fewer" if value < min(values) else "more"
         found.append(
-            f"{quantity.name} are {value:.3g}{quantity.unit}, {side} than the "
+            f"{quantity.name} are {_short(value)}{quantity.unit}, {side} than the "
             f"{_span(quantity, known)} of the fitted networks"
         )
     return tuple(found)
@@ -163,4 +163,9 @@ def _extrapolations(features: Features, known: Sequence[Features]) -> tuple[str,
 
 def _span(quantity: _Quantity, known: Sequence[Features]) -> str:
     values = [quantity.of(item) for item in known]
-    return f"{min(values):.3g} to {max(values):.3g}{quantity.unit}"
+    return f"{_short(min(values))} to {_short(max(values))}{quantity.unit}"
+
+
+def _short(value: float) -> str:
+    """Three digits that count, without an exponent."""
+    return f"{float(f'{value:.3g}'):g}"

@@ -19,17 +19,14 @@ def graph(text: str) -> ir.Model:
     return model
 
 
-CONV = "float[6,4,3,3] w, float[6] b"
-
-
 def test_a_convolution_with_its_activation_is_written_once() -> None:
+    weights = ",".join(["1"] * 216)
     model = graph(
-        f"""net (float[1,4,8,8] x) => (float[1,6,8,8] y) <{CONV}> {{
+        f"""net (float[1,4,8,8] x) => (float[1,6,8,8] y)
+            <float[6,4,3,3] w = {{{weights}}}, float[6] b = {{0,0,0,0,0,0}}> {{
             c = Conv <pads = [1,1,1,1]> (x, w, b)
             y = Relu(c)
-        }}""".replace(
-            "float[6,4,3,3] w", "float[6,4,3,3] w = {%s}" % ",".join(["1"] * 216)
-        ).replace("float[6] b", "float[6] b = {0,0,0,0,0,0}")
+        }}"""
     )
     assert features_of_graph(model) == Features(
         macs=6 * 8 * 8 * 4 * 9,

@@ -44,7 +44,7 @@ def as_array(coefficients: Coefficients) -> Array:
     return np.array(list(coefficients.model_dump().values()))
 
 
-def point(family: str, macs: int, activations: int, weights: int, ms: float) -> PublishedLatency:
+def point(family: str, features: Features, ms: float) -> PublishedLatency:
     return PublishedLatency(
         model="",
         architecture="",
@@ -54,8 +54,13 @@ def point(family: str, macs: int, activations: int, weights: int, ms: float) -> 
         device="",
         source="",
         role="fit",
-        features=Features(macs=macs, activation_bytes=activations, weight_bytes=weights),
+        features=features,
     )
+
+
+def random_features(rng: np.random.Generator) -> Features:
+    macs, activations, weights = rng.integers(10**6, 10**9, 3).tolist()
+    return Features(macs=macs, activation_bytes=activations, weight_bytes=weights)
 
 
 def test_coefficients_are_those_of_scipy() -> None:
@@ -68,10 +73,7 @@ def test_coefficients_are_those_of_scipy() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_random_problems_have_the_solutions_of_scipy(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    points = [
-        point("f", *(int(n) for n in rng.integers(1e6, 1e9, 3)), float(rng.uniform(0.5, 9)))
-        for _ in range(9)
-    ]
+    points = [point("f", random_features(rng), ms) for ms in rng.uniform(0.5, 9, size=9).tolist()]
     assert as_array(solve(points)) == pytest.approx(refit(points), rel=1e-6, abs=1e-9)
 
 
@@ -83,10 +85,8 @@ def test_known_costs_are_found() -> None:
     points = []
     for family in "abc":
         for _ in range(4):
-            macs, activations, weights = (int(n) for n in rng.integers(1e6, 1e9, 3))
-            features = Features(macs=macs, activation_bytes=activations, weight_bytes=weights)
-            ms = costs.latency_ms(features)
-            points.append(point(family, macs, activations, weights, ms))
+            features = random_features(rng)
+            points.append(point(family, features, costs.latency_ms(features)))
     found = fit(points)
     assert as_array(found.coefficients) == pytest.approx(as_array(costs), rel=1e-6)
     assert found.in_sample_error < 1e-6
@@ -125,8 +125,8 @@ def test_networks_for_checking_do_not_enter_the_fit() -> None:
 def test_every_figure_names_its_page() -> None:
     file = published()
     assert len({item.model for item in file.latencies}) == len(file.latencies)
-    for item in (*file.latencies, *file.left_out):
-        assert item.source.startswith("https://"), item.model
+    sources = [item.source for item in file.latencies] + [item.source for item in file.left_out]
+    assert all(source.startswith("https://") for source in sources)
     assert all("iPhone 12" in item.device for item in file.latencies)
 
 

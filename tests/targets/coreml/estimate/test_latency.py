@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from edgekit.targets.coreml.estimate import Features, LatencyEstimate, estimate, valid_range
@@ -42,13 +44,10 @@ def test_no_fitted_network_is_an_extrapolation() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (
-            {"macs": 2 * 10**8, "weight_bytes": 3 * 10**6},
-            r"weights are 3 MB, fewer than the 4\.14",
-        ),
+        ({"weight_bytes": 3 * 10**6}, r"weights are 3 MB, fewer than the 4\.14"),
         ({"macs": 10**11}, r"multiply-accumulates are 100 G, more than the 0\.275 to 10\.1 G"),
-        ({"activation_bytes": 10**9}, r"activations are 1e\+03 MB, more than"),
-        ({"weight_bytes": 10**9}, r"weights are 1e\+03 MB, more than"),
+        ({"activation_bytes": 10**9}, r"activations are 1000 MB, more than"),
+        ({"weight_bytes": 10**9}, r"weights are 1000 MB, more than"),
         ({"macs": 7 * 10**9}, r"multiply-accumulates for each byte of weights are 304, more"),
         ({"activation_bytes": 9 * 10**7}, r"activations for each byte of weights are 3\.91, more"),
     ],
@@ -56,15 +55,9 @@ def test_no_fitted_network_is_an_extrapolation() -> None:
 def test_extrapolation_is_said_in_words(change: dict[str, int], words: str) -> None:
     features = fitted("FastViT-SA12").model_copy(update=change)
     made = estimate(features)
-    assert any(_matches(words, text) for text in made.extrapolates), made.extrapolates
+    assert any(re.search(words, text) for text in made.extrapolates), made.extrapolates
     assert made.extrapolates[0] in made.in_words()
     assert "These errors do not hold here" in made.in_words()
-
-
-def _matches(pattern: str, text: str) -> bool:
-    import re
-
-    return re.search(pattern, text) is not None
 
 
 def test_no_estimate_is_below_the_peak_of_the_engine() -> None:

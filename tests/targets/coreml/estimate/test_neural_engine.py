@@ -41,7 +41,7 @@ def conv(
     kind: str = "conv",
     **attributes: Attribute,
 ) -> OpFacts:
-    return op(kind, x=x, weight=weight or stored(8, 8, 3, 3), **attributes)
+    return op(kind, x, IMAGE, weight or stored(8, 8, 3, 3), **attributes)
 
 
 CASES: dict[str, tuple[list[OpFacts], list[OpFacts]]] = {
