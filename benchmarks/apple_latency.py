@@ -179,9 +179,9 @@ def markdown(published: Published, rows: list[Row], whole: Summary, reduced: Sum
             "Published by the authors of the networks (addresses in "
             "targets/coreml/estimate/published.json), measured with Core ML in float16 at batch 1 "
             "on an iPhone 12 or 12 Pro; nothing was measured here. Features are counted on "
-            "edgekit's canonical graphs of reparameterized timm networks. 'Unseen' is the estimate of a fit "
-            "without the network's family. Repeated measurements of the same network by different "
-            "authors differ by 5 to 15 %."
+            "edgekit's canonical graphs of reparameterized timm networks. 'Unseen' is the "
+            "estimate of a fit without the network's family. Repeated measurements of the same "
+            "network by different authors differ by 5 to 15 %."
         ),
         "",
         f"All families: {sentences(whole)}",
