@@ -110,13 +110,14 @@ def estimate(features: Features) -> LatencyEstimate:
     """
     fitted = published_fit()
     points = published().of_role("fit")
-    ms = fitted.coefficients.latency_ms(features)
-    least, largest = fitted.ratio_range
+    sum_ms = fitted.coefficients.latency_ms(features)
     bound = features.macs / PEAK_MACS_PER_MS
+    ms = max(sum_ms, bound)
+    least, largest = fitted.ratio_range
     return LatencyEstimate(
-        ms=max(ms, bound),
+        ms=ms,
         low=max(ms / largest, bound),
-        high=max(ms / least, bound),
+        high=ms / least,
         in_sample_error=fitted.in_sample_error,
         lofo_error=fitted.left_out_error,
         worst_family=fitted.worst.family,
@@ -125,7 +126,7 @@ def estimate(features: Features) -> LatencyEstimate:
         families=len(fitted.families),
         extrapolates=(
             *_extrapolations(features, [item.features for item in points]),
-            *_below_peak(ms, bound),
+            *_below_peak(sum_ms, bound),
         ),
     )
 
@@ -136,12 +137,12 @@ def valid_range() -> tuple[str, ...]:
     return tuple(f"{quantity.name}: {_span(quantity, known)}" for quantity in _QUANTITIES)
 
 
-def _below_peak(ms: float, bound: float) -> tuple[str, ...]:
-    if ms >= bound:
+def _below_peak(sum_ms: float, bound: float) -> tuple[str, ...]:
+    if sum_ms >= bound:
         return ()
     reason = (
-        f"the fit gives {ms:.2f} ms, less than the {bound:.2f} ms that its products take at the "
-        "engine's announced peak, which stand instead"
+        f"the fit gives {sum_ms:.2f} ms, less than the {bound:.2f} ms that its products take at the "
+        "engine's announced peak, which stands instead"
     )
     return (reason,)
 
