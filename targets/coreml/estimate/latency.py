@@ -141,8 +141,8 @@ def _below_peak(sum_ms: float, bound: float) -> tuple[str, ...]:
     if sum_ms >= bound:
         return ()
     reason = (
-        f"the fit gives {sum_ms:.2f} ms, less than the {bound:.2f} ms that its products take at the "
-        "engine's announced peak, which stands instead"
+        f"the fit gives {sum_ms:.2f} ms, less than the {bound:.2f} ms that its products take at "
+        "the engine's announced peak, which stands instead"
     )
     return (reason,)
 
