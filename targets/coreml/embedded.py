@@ -11,6 +11,7 @@ from edgekit.core.metadata import METADATA_KEY, ModelMetadata
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.signature import ModelSignature
 from edgekit.errors import InputError
+from edgekit.targets.coreml.estimate.features import Features
 
 
 class StoredOrigin(FrozenModel):
@@ -40,6 +41,7 @@ class EmbeddedMetadata(FrozenModel):
         provenance: edgekit's version, the graph's digest and how it was lowered.
         origins: Quantized variables.
         float_reasons: Why nodes of a quantized graph compute in float, by node name.
+        costs: What one inference costs, for estimates; None where it cannot be counted.
     """
 
     metadata: ModelMetadata
@@ -51,6 +53,7 @@ class EmbeddedMetadata(FrozenModel):
     provenance: dict[str, str] = Field(default_factory=dict)
     origins: tuple[StoredOrigin, ...] = ()
     float_reasons: dict[str, str] = Field(default_factory=dict)
+    costs: Features | None = None
 
 
 def encode(embedded: EmbeddedMetadata) -> dict[str, str]:

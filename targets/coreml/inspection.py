@@ -10,14 +10,17 @@ from edgekit.core.artifact import size_on_disk
 from edgekit.core.signature import ModelSignature
 from edgekit.core.target import Inspection, OpCount
 from edgekit.errors import InputError
+from edgekit.targets.coreml.estimate import estimate, leaves_neural_engine
 from edgekit.targets.coreml.exactness.float_operators import float_operators
 from edgekit.targets.coreml.interface_map import InterfaceMap
 from edgekit.targets.coreml.operator_costs import count_macs, shapes_of
+from edgekit.targets.coreml.operator_facts import operator_facts
 from edgekit.targets.coreml.package import Package, read_package
 from edgekit.targets.coreml.package.program import Block, Function, Operation, Value
 from edgekit.targets.coreml.package.types import TensorType
 from edgekit.targets.coreml.runtime.naming import RUNTIME
 
+_SHOWN = 3
 _SYSTEMS = {
     "CoreML5": "iOS15, macOS12", "CoreML6": "iOS16, macOS13", "CoreML7": "iOS17, macOS14",
     "CoreML8": "iOS18, macOS15", "CoreML9": "iOS26, macOS26",
@@ -106,12 +109,34 @@ def _details(
         "edgekit_metadata": embedded,
         "runs_here_in": RUNTIME,
     }
+    details |= _outlook(package, mapping)
     if mapping is not None and mapping.image:
         details["image_input"] = mapping.image
     for name in ("author", "license", "version", "summary"):
         if text := getattr(described, name):
             details[name] = text
     return details
+
+
+def _outlook(package: Package, mapping: InterfaceMap | None) -> dict[str, str]:
+    """What can be said of a phone without one: a latency, and operators off its Neural Engine."""
+    costs = mapping.embedded.costs if mapping is not None and mapping.embedded else None
+    told = "not known: the package does not say what an inference costs"
+    if costs is not None:
+        told = estimate(costs).in_words()
+    departures = leaves_neural_engine(operator_facts(package))
+    reasons: dict[str, list[str]] = {}
+    for item in departures:
+        key = f"{item.reason} [{item.source.url}]"
+        reasons.setdefault(key, []).append(f"{item.op} {item.name}")
+    lines = []
+    for reason, names in reasons.items():
+        shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        lines.append(f"{len(names)} operators ({shown}): {reason}")
+    return {
+        "latency_estimate": told,
+        "likely_off_the_neural_engine": "; ".join(lines) or "none known",
+    }
 
 
 def _parameters(operations: list[Operation]) -> int:

@@ -11,11 +11,12 @@ from edgekit import __version__
 from edgekit.core.artifact import Artifact, ArtifactKind, file_stem
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.target import QUANTIZED, WEIGHTS_ONLY, LowerConfig, Lowered
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, InputError
 from edgekit.graph.io import load_onnx, read_metadata, signature_of
 from edgekit.graph.quantized import NO_WEIGHTS, is_quantized, read_float_reasons, require_qdq
 from edgekit.targets.coreml import INFO
 from edgekit.targets.coreml.embedded import EmbeddedMetadata, StoredOrigin, encode
+from edgekit.targets.coreml.estimate import Features, features_of_graph
 from edgekit.targets.coreml.lowering.conversion import Description, convert_program, serialized
 from edgekit.targets.coreml.lowering.graph import LoweredProgram, lower_graph
 from edgekit.targets.coreml.lowering.options import Compute, LoweringOptions
@@ -124,7 +125,16 @@ def _embedded(
             for variable, value, role in lowered.origins
         ),
         float_reasons=read_float_reasons(model),
+        costs=_costs(model),
     )
+
+
+def _costs(model: ir.Model) -> Features | None:
+    """What one inference costs; None where the graph does not tell."""
+    try:
+        return features_of_graph(model)
+    except InputError:
+        return None
 
 
 def _description(metadata: ModelMetadata, embedded: EmbeddedMetadata) -> Description:

@@ -15,6 +15,7 @@ from edgekit.core.target import RuntimeConfig
 from edgekit.errors import InputError
 from edgekit.graph.io import load_onnx, signature_of
 from edgekit.graph.quantized_integers import quantized_integers
+from edgekit.graph.values import constant_array
 from edgekit.measure.agreement import gives_scores, share_of_equal_answers
 from edgekit.measure.feeds import random_feeds
 from edgekit.targets.coreml.embedded import EmbeddedMetadata, decode
@@ -147,22 +148,30 @@ def _belongs(entry: str, names: set[str]) -> bool:
 
 def _float_in_graph(graph: ir.Graph) -> set[str]:
     """Values of nodes that the graph itself has in float: not between a DQ and a Q."""
-    integer: set[str] = set()
+    fed: dict[ir.Value, bool] = {}
     for node in graph:
-        if node.op_type != "QuantizeLinear" or node.inputs[0] is None:
-            continue
-        pending = [node.inputs[0]]
-        while pending:
-            value = pending.pop()
-            maker = value.producer()
-            if maker is None or maker.op_type == "DequantizeLinear" or value.name in integer:
-                continue
-            integer.add(str(value.name))
-            pending += [item for item in maker.inputs if item is not None]
+        whole = node.op_type == "DequantizeLinear" or all(
+            value is None or fed.get(value, constant_array(value) is not None)
+            for value in node.inputs
+        )
+        fed.update(dict.fromkeys(node.outputs, whole))
+    quantized: set[ir.Value] = set()
+    for node in reversed(list(graph)):
+        for value in node.outputs:
+            readers = [use.node for use in value.uses()]
+            if (
+                readers
+                and not value.is_graph_output()
+                and all(
+                    reader.op_type == "QuantizeLinear" or set(reader.outputs) <= quantized
+                    for reader in readers
+                )
+            ):
+                quantized.add(value)
     return {
         identifier(str(output.name))
         for node in graph
         if node.op_type not in {"QuantizeLinear", "DequantizeLinear"}
         for output in node.outputs
-        if output.name not in integer or output.is_graph_output()
+        if not fed[output] or output not in quantized
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgekit.errors import InternalError, UnsupportedError
@@ -181,6 +181,7 @@ class Planner:
                 f"{operation.type!r} (value {name!r}). It knows the operators up to iOS18; run "
                 "the model on a Mac."
             )
+        operation = _with_stored_parameters(operation)
         _check_parameters(known, operation, name)
         bound: dict[str, Any] = {}
         sources: dict[str, Source] = {}
@@ -256,6 +257,18 @@ def _bound(known: Operator, bound: dict[str, Any]) -> Callable[..., Any]:
         return known.run(**bound, **arguments)
 
     return run
+
+
+def _with_stored_parameters(operation: Operation) -> Operation:
+    """Compressed constants of iOS16 keep their parameters among the attributes."""
+    if not operation.type.startswith("constexpr_"):
+        return operation
+    stored = {
+        name: (value,)
+        for name, value in operation.attributes.items()
+        if name != "name" and name not in operation.inputs
+    }
+    return replace(operation, inputs={**operation.inputs, **stored})
 
 
 def _check_parameters(known: Operator, operation: Operation, name: str) -> None:

@@ -56,7 +56,7 @@ def test_inspection(tmp_path: Path) -> None:
     assert found.size_bytes == sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     assert found.details["opset"] == "CoreML8"
     assert "not the Neural Engine" in found.details["runs_here_in"]
-    assert "estimated, not measured" in found.details["latency_estimate"]
+    assert "Estimated, not measured" in found.details["latency_estimate"]
     with pytest.raises(InputError):
         CoreMLTarget().inspect(tmp_path / "missing.mlpackage")
 
