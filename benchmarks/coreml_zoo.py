@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -22,8 +23,7 @@ from typing import Any
 
 from edgekit.api import ConvertOptions, convert
 from edgekit.core.target import RuntimeConfig
-from edgekit.graph.canonicalize import canonicalize
-from edgekit.graph.io import load_onnx, save_onnx, signature_of
+from edgekit.graph.io import load_onnx, signature_of
 from edgekit.graph.reference import ReferenceSession
 from edgekit.measure.device import device_name
 from edgekit.measure.difference import compare_outputs
@@ -42,6 +42,8 @@ SHARED = {
     "nnsplit": "models/nnsplit/en-model.onnx",
     "mnist": "models/mnist/mnist.onnx",
 }
+INPUTS = {"nnsplit": ("input:1x100",)}
+"""Inputs whose open sizes have to be fixed."""
 TIMED = ("mobilenet_v2", "resnet18")
 SAMPLES = 4
 
@@ -63,11 +65,16 @@ def source_of(name: str, folder: Path) -> Path:
     return path
 
 
-def canonical(source: Path, folder: Path) -> Path:
-    """The canonical graph of an ONNX file, which packages are lowered from."""
-    path = folder / "canonical.onnx"
-    save_onnx(canonicalize(load_onnx(source), verify=False).model, path)
-    return path
+def convert_canonical(source: Path, path: Path, name: str) -> None:
+    """Writes the canonical graph of an ONNX file, which packages are lowered from."""
+    made = convert(
+        source,
+        targets=("onnxruntime",),
+        precisions=["float32"],
+        output=path.parent / "reference",
+        options=ConvertOptions(name="network", bench=None, inputs=INPUTS.get(name, ())),
+    )
+    shutil.copyfile(made.artifact("onnxruntime", "float32"), path)
 
 
 def compare(package: Path, graph: Path) -> tuple[float, int]:
@@ -110,10 +117,11 @@ def measure(name: str, folder: Path, pairs: int) -> dict[str, Any]:
         targets=("coreml",),
         precisions=["float32", "float16"],
         output=folder / "out",
-        options=ConvertOptions(name="network", bench=None),
+        options=ConvertOptions(name="network", bench=None, inputs=INPUTS.get(name, ())),
     )
     row: dict[str, Any] = {"network": name, "seconds": time.perf_counter() - start}
-    graph = canonical(source, folder)
+    graph = folder / "out" / "canonical.onnx"
+    convert_canonical(source, graph, name)
     for precision in ("float32", "float16"):
         package = made.artifact("coreml", precision)
         row[precision], row[f"{precision} best class"] = compare(package, graph)

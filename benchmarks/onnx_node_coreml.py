@@ -64,7 +64,7 @@ class Case:
         self.op = self._op()
 
     def _op(self) -> str:
-        ops = [node.op_type for node in self.proto.graph.node]
+        ops: list[str] = [node.op_type for node in self.proto.graph.node]
         if len(set(ops)) == 1 and not self.proto.functions:
             return ops[0]
         # Tests of an operator written out as its function end so, and begin like the others.

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from edgekit.core.hashing import digest_path
+from edgekit.core.metadata import METADATA_KEY
 from edgekit.core.target import RuntimeConfig
 from edgekit.errors import InputError, UsageError
 from edgekit.targets.coreml import native
-from edgekit.targets.coreml.embedded import METADATA_KEY, decode
+from edgekit.targets.coreml.embedded import decode
 from edgekit.targets.coreml.native import NativeSession, native_missing
 from edgekit.targets.coreml.session import MilSession
 from edgekit.targets.coreml.target import CoreMLTarget

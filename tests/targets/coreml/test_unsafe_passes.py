@@ -34,7 +34,7 @@ def result(path: Path, pipeline: Any) -> Any:
 
 
 def expected() -> Any:
-    values = X.reshape(-1)
+    values: Any = X.reshape(-1)
     for scale, zero in (FIRST, SECOND):
         integers = np.clip(np.round(values / scale) + zero, -128, 127)
         values = ((integers - zero) * scale).astype(np.float32)

@@ -53,7 +53,8 @@ def assert_like_the_runtime(
     with ReferenceSession(folder / "graph.onnx") as reference:
         expected = reference.run(feeds)
     assert found.keys() == expected.keys()
-    for name, wanted in expected.items():
+    for name, array in expected.items():
+        wanted: Any = array
         assert found[name].shape == wanted.shape
         assert found[name].dtype == wanted.dtype
         np.testing.assert_allclose(found[name], wanted, rtol=1e-5, atol=1e-6)

@@ -44,6 +44,7 @@ IMAGE = {"x": (2, 3, 5, 6)}
 def grid(size: int, length: int, mode: str) -> Array:
     """Places of samples, from the notes on sampling modes in coremltools' documentation."""
     i = np.arange(size)
+    places: Array
     if mode == "STRICT_ALIGN_CORNERS":
         places = i * (length - 1) / (size - 1)
     elif mode == "DEFAULT":
