@@ -48,7 +48,7 @@ CONDITIONS = (
     "{}; versions in constraints.txt. Top-1 on the whole test set; all int8 columns are lowered "
     "from one QDQ graph (PTQ, default options, scales that float16 represents). Core ML packages "
     "ran in the edgekit MIL runtime, **not on the Neural Engine**; 'alike' are images for which "
-    "the artifact predicts what onnxruntime int8 does."
+    "the artifact predicts what onnxruntime does, int8 or float32 as it is itself."
 )
 
 
@@ -93,14 +93,13 @@ def row_of(name: str) -> dict[str, Any]:
     """All columns of a model."""
     labels = labels_of(name)
     row: dict[str, Any] = {"model": name, "samples": len(labels), "device": device_name()}
-    reference = None
+    references: dict[str, Any] = {}
     for column, given in COLUMNS.items():
         found, verification = run_column(name, given)
         cell: dict[str, Any] = {"hits": int((found == labels).sum())}
-        if column == "onnxruntime int8":
-            reference = found
-        if given["precision"] == "int8" and reference is not None:
-            cell["alike"] = int((found == reference).sum())
+        form = "int8" if given["precision"] == "int8" else "float32"
+        reference = references.setdefault(form, found)
+        cell["alike"] = int((found == reference).sum())
         if isinstance(verification.exactness, ExactnessReport):
             exactness = verification.exactness
             cell["compared_tensors"] = exactness.compared_tensors

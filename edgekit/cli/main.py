@@ -33,6 +33,9 @@ COMMANDS: dict[str, CommandEntry] = {
         "edgekit.cli.verify", "Compare a quantized artifact with its QDQ graph, tensor by tensor."
     ),
     "bench": CommandEntry("edgekit.cli.bench", "Measure latency of one artifact, or of two."),
+    "compress": CommandEntry(
+        "edgekit.cli.compress", "Store the weights of a Core ML package as palettes or zeros."
+    ),
     "doctor": CommandEntry("edgekit.cli.doctor", "Check this machine and its tools."),
     "schema": CommandEntry("edgekit.cli.schema", "Print the JSON Schema of edgekit.toml."),
 }

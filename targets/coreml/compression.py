@@ -7,7 +7,9 @@ The result is executed beside the original, and the difference told; accuracy is
 from __future__ import annotations
 
 import shutil
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ from edgekit.errors import ConfigError, UnsupportedError
 from edgekit.measure.feeds import random_feeds
 from edgekit.targets.coreml.embedded import decode, encode
 from edgekit.targets.coreml.lowering.conversion import Description, serialized
-from edgekit.targets.coreml.package import read_package
+from edgekit.targets.coreml.package import Package, read_package
 from edgekit.targets.coreml.saving import write_package
 from edgekit.targets.coreml.session import MilSession
 from edgekit.targets.coreml.toolchain import coremltools as ct
@@ -29,7 +31,7 @@ PALETTE_BITS = (1, 2, 3, 4, 6, 8)
 _GROUPED = 9
 """Specification version of iOS18, the first with palettes by groups of channels."""
 _SAMPLES = 2
-_LEAST_ELEMENTS = 256
+_LEAST_ELEMENTS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ def compress_package(source: Path, output: Path, how: Palette | Sparsity) -> Com
     """
     package = read_package(source)
     _check(how, package.specification_version)
-    with quietly():
+    # Progress bars go to stderr and ignore logging.
+    with quietly(), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
         model = ct.models.MLModel(str(source), skip_model_load=True)
         try:
             made = _compressed(model, how)
@@ -117,6 +120,11 @@ def compress_package(source: Path, output: Path, how: Palette | Sparsity) -> Com
         described.summary, described.author, described.license, described.version, entries
     )
     try:
+        if not _operators(read_package(Path(made.package_path))):
+            raise UnsupportedError(
+                f"{source} has no float weights of at least {_LEAST_ELEMENTS} elements, so there "
+                "is nothing to compress."
+            )
         content, weights = serialized(made, texts)
         write_package(output, content, weights)
     finally:
@@ -126,7 +134,7 @@ def compress_package(source: Path, output: Path, how: Palette | Sparsity) -> Com
         bytes_before=size_on_disk(source),
         bytes_after=size_on_disk(output),
         sqnr_db=_sqnr(source, output),
-        operators=_operators(output),
+        operators=_operators(read_package(output)),
     )
 
 
@@ -180,9 +188,9 @@ def _sqnr(source: Path, output: Path) -> float:
     return float(10 * np.log10(signal / noise)) if signal else float("-inf")
 
 
-def _operators(path: Path) -> dict[str, int]:
+def _operators(package: Package) -> dict[str, int]:
     found: dict[str, int] = {}
-    for function in read_package(path).program.functions.values():
+    for function in package.program.functions.values():
         for operation in function.block.operations:
             if operation.type.startswith("constexpr_"):
                 found[operation.type] = found.get(operation.type, 0) + 1
