@@ -175,7 +175,7 @@ def run_edgekit(case: Case, folder: Path) -> tuple[str, str]:
         except InternalError as error:
             return "failed", str(error)
         except EdgekitError as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].replace(f"{folder}/", "")
             continue
         return judged(case, proto, form, actual), ""
     return "refused", reason

@@ -19,6 +19,7 @@ NO_WEIGHTS = "The graph has no weights to quantize, so the artifact is float32 u
 REASONS_KEY = "edgekit.float_reasons"
 """Entry of a QDQ graph's metadata: a JSON object with the reason for each node in float."""
 
+_SHOWN = 3
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -48,6 +49,13 @@ def require_qdq(model: ir.Model, precision: str) -> None:
     if precision in WEIGHTS_ONLY and not has_weights(model):
         return
     data = " --calibrate SET" if precision in INTEGER_ACTIVATIONS else ""
+    reasons = read_float_reasons(model)
+    if reasons:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:_SHOWN])
+        raise ConfigError(
+            f"Nothing of this graph was quantized, so there is no {precision} artifact of it: "
+            f"{listed}. Choose float16 or float32."
+        )
     raise ConfigError(
         f"An {precision} artifact is lowered from a QDQ graph, but this graph is float. "
         f"Quantize it first: edgekit convert --precision {precision}{data} does both, and names "

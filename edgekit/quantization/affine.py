@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.core.quant import ActivationScheme, FixedParameters, ScaleFormat
+from edgekit.errors import ConfigError
 
 type FloatArray = npt.NDArray[np.floating[Any]]
 type IntArray = npt.NDArray[np.integer[Any]]
@@ -21,6 +22,8 @@ _HALF_FLOOR = 2.0**-14
 _BFLOAT16_BITS, _BFLOAT16_STEP = np.uint32(0xFFFF0000), np.uint32(0x00010000)
 _LARGEST_SHORT = np.float32(65280.0)
 """The largest number that float16 and bfloat16 both represent."""
+_LARGEST_HALF = np.float32(65504.0)
+"""The largest number that float16 represents."""
 _UNSEEN_RANGE = 1.0
 """Range for a tensor that was always zero: anything but a tiny one would do."""
 
@@ -76,7 +79,11 @@ class AffineParameters:
 def rounded_scales(
     scales: npt.NDArray[np.floating[Any]], scale_format: ScaleFormat = "float32"
 ) -> npt.NDArray[np.float32]:
-    """Scales in float32, at least the floor; for shorter formats rounded up, so the range fits."""
+    """Scales in float32, at least the floor; for shorter formats rounded up, so the range fits.
+
+    Raises:
+        ConfigError: If float16 does not reach as far as a scale.
+    """
     single: npt.NDArray[np.float32] = np.maximum(scales, SCALE_FLOOR).astype(np.float32)
     if scale_format == "float32":
         return single
@@ -89,6 +96,12 @@ def rounded_scales(
         up = np.where(kept == bits, kept, kept + _BFLOAT16_STEP).astype(np.uint32)
         short: npt.NDArray[np.float32] = up.view(np.float32).reshape(single.shape)
         return np.asarray(np.minimum(short, _LARGEST_SHORT), np.float32)
+    if (single > _LARGEST_HALF).any():
+        raise ConfigError(
+            f"A scale of {single.max():.3g} is beyond float16, whose largest number is "
+            f"{_LARGEST_HALF:.0f}. Quantize with scale_format = float32, or bring the values of "
+            "the model into a smaller range."
+        )
     half = single.astype(np.float16)
     below = half.astype(np.float32) < single
     return np.where(below, np.nextafter(half, np.float16(np.inf)), half).astype(np.float32)

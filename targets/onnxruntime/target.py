@@ -83,6 +83,7 @@ class OnnxRuntimeTarget:
         from edgekit.targets.onnxruntime.half_weights import halve_weights
         from edgekit.targets.onnxruntime.redundant_clips import drop_redundant_clips
         from edgekit.targets.onnxruntime.restored_weights import restore_weights
+        from edgekit.targets.onnxruntime.separate_weights import separate_weights
         from edgekit.targets.onnxruntime.uint8_activations import shift_activations
 
         model = load_onnx(source.path)
@@ -103,6 +104,7 @@ class OnnxRuntimeTarget:
         elif config.precision == "int8":
             notes = shift_activations(model)
             drop_redundant_clips(model)
+            separate_weights(model)
             save_onnx(model, path)
         elif config.precision in WEIGHTS_ONLY:
             notes = restore_weights(model)

@@ -19,6 +19,6 @@ INFO = TargetInfo(
     integer_only=True,
     engines=("edgekit", "onnx2tf"),
     weight_computes=("dynamic", "exact"),
-    version=5,
+    version=6,
     tools=("ai-edge-litert", "onnx2tf"),
 )

@@ -19,7 +19,7 @@ from edgekit.graph.values import constant_array
 from edgekit.measure.agreement import gives_scores, share_of_equal_answers
 from edgekit.measure.feeds import random_feeds
 from edgekit.targets.coreml.embedded import EmbeddedMetadata, decode
-from edgekit.targets.coreml.exactness.float_operators import float_operators
+from edgekit.targets.coreml.exactness.float_operators import INVERSED, float_operators
 from edgekit.targets.coreml.exactness.parameters import compare_parameters, wanted_parameters
 from edgekit.targets.coreml.exactness.stored_parameters import stored_parameters
 from edgekit.targets.coreml.exactness.teacher_forcing import forced_differences
@@ -30,6 +30,7 @@ from edgekit.targets.coreml.session import MilSession
 type Array = Any
 
 _RANDOM_SAMPLES = 2
+_SIXTEEN_BITS = "Core ML has no activations of 16 bits, so they are rounded in float"
 _WHY_BEYOND = "no quantized value stands before and behind it in the graph"
 
 
@@ -130,6 +131,7 @@ def _float_operators(
         for output in node.outputs:
             if reason:
                 stated[identifier(str(output.name))] = reason
+    stated |= dict.fromkeys(_of_16_bits(graph.graph), _SIXTEEN_BITS)
     in_float = _float_in_graph(graph.graph)
     (function,) = package.program.functions.values()
     found = float_operators(function.block, stated)
@@ -139,8 +141,25 @@ def _float_operators(
     }
 
 
+def _of_16_bits(graph: ir.Graph) -> set[str]:
+    """Values of Q/DQ nodes of 16 bits, and of the operators between them."""
+    found: set[ir.Value] = set()
+    for node in graph:
+        if node.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
+            continue
+        value = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+        if value is None or value.dtype not in {ir.DataType.INT16, ir.DataType.UINT16}:
+            continue
+        found.add(node.outputs[0])
+        if node.op_type == "QuantizeLinear" and node.inputs[0] is not None:
+            found.add(node.inputs[0])
+        else:
+            found.update(output for use in node.outputs[0].uses() for output in use.node.outputs)
+    return {identifier(str(value.name)) for value in found}
+
+
 def _belongs(entry: str, names: set[str]) -> bool:
-    variable = entry.partition(" -> ")[2]
+    variable = entry.partition(" -> ")[2].removeprefix(INVERSED)
     return any(
         variable == name or variable.startswith((f"{name}_cast", f"{name}__")) for name in names
     )

@@ -42,7 +42,12 @@ def float_operators(block: Block, stated: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+INVERSED = "_inversed_"
+"""What coremltools puts before the name of a quotient that it makes a product."""
+
+
 def _reason(name: str, stated: Mapping[str, str]) -> str:
+    name = name.removeprefix(INVERSED)
     for own, reason in stated.items():
         if name == own or name.startswith((f"{own}_cast", f"{own}__")):
             return reason

@@ -269,10 +269,11 @@ class LoweringContext:
         for place in fitting:
             if place.axes == wanted:
                 return place.tensor
+        integers = next((p for p in places if self._type(p).quantization is not None), None)
+        if wanted_type.quantization is None and integers is not None:
+            return self._dequantized(value, integers, wanted).tensor
         if not fitting:
-            fitting = [self._dequantized(value)]
-        if fitting[0].axes == wanted:
-            return fitting[0].tensor
+            raise InternalError(f"{value.name!r} has no tensor of type {wanted_type}")
         nearest = min(fitting, key=lambda place: place.axes[-1:] != wanted[-1:])
         tensor = self._reordered(value, nearest, wanted)
         self.bind(value, tensor, wanted)
@@ -299,11 +300,14 @@ class LoweringContext:
         )
         return self.operand(moved, value.name or "constant")
 
-    def _dequantized(self, value: ir.Value) -> Stored:
-        """A float copy of a quantized activation, for a node that computes in float."""
-        place = self.places(value)[0]
-        if self._type(place).quantization is None:
-            raise InternalError(f"{value.name!r} has no tensor of type {self.type_of(value)}")
+    def _dequantized(self, value: ir.Value, place: Stored, axes: Axes) -> Stored:
+        """A float copy of a quantized activation, for a node that computes in float.
+
+        The integers are brought into order, not the floats: less to move, and nothing in float.
+        """
+        if place.axes != axes:
+            place = Stored(self._reordered(value, place, axes), axes)
+            self.bind(value, place.tensor, axes)
         name = f"{self.model.name_of(place.tensor)}/float32"
         shape = stored_shape(self.shape(value), place.axes)
         operator = Operator("DEQUANTIZE", schema.DequantizeOptionsT(), 2)

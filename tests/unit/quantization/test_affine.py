@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgekit.core.quant import ActivationScheme
+from edgekit.errors import ConfigError
 from edgekit.graph.reference import ReferenceSession
 from edgekit.quantization.affine import (
     SCALE_FLOOR,
@@ -121,3 +122,10 @@ def test_integers_equal_those_of_onnx_runtime(bits: int) -> None:
     result = ReferenceSession.run_once(proto, {"x": values})
     np.testing.assert_array_equal(affine.quantize(values), result["q"])
     np.testing.assert_array_equal(affine.dequantize(affine.quantize(values)), result["y"])
+
+
+def test_scales_beyond_float16_are_refused() -> None:
+    with pytest.raises(ConfigError, match="7e\\+04 is beyond float16"):
+        rounded_scales(np.array([1.0, 7e4]), "float16")
+    assert rounded_scales(np.array([65504.0]), "float16")[0] == 65504
+    assert rounded_scales(np.array([7e4]), "float32")[0] == np.float32(7e4)
