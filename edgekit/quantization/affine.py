@@ -104,7 +104,9 @@ def rounded_scales(
         )
     half = single.astype(np.float16)
     below = half.astype(np.float32) < single
-    return np.where(below, np.nextafter(half, np.float16(np.inf)), half).astype(np.float32)
+    with np.errstate(over="ignore"):
+        above = np.nextafter(half, np.float16(np.inf))
+    return np.where(below, above, half).astype(np.float32)
 
 
 def affine_parameters(
