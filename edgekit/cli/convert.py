@@ -9,6 +9,7 @@ import typer
 
 from edgekit.api import ConvertOptions
 from edgekit.cli.lowering_flags import (
+    BatchSizing,
     DeploymentTarget,
     Engine,
     FloatComputing,
@@ -154,6 +155,7 @@ def command(
     compute: FloatComputing = None,
     deployment_target: DeploymentTarget = None,
     image_input: ImageInput = False,
+    batch_sizes: BatchSizing = None,
     tolerance: Tolerance = None,
     name: Name = None,
     labels: Labels = None,
@@ -201,6 +203,7 @@ def command(
         compute=compute,
         deployment_target=deployment_target,
         image_input=image_input,
+        batch_sizes=batch_sizes,
         tolerance=tolerance,
         name=name,
         labels=() if labels is None else read_labels(labels),

@@ -39,6 +39,7 @@ from edgekit.cli.convert import (
     Weights,
 )
 from edgekit.cli.lowering_flags import (
+    BatchSizing,
     DeploymentTarget,
     FloatComputing,
     ImageInput,
@@ -133,6 +134,7 @@ def command(
     compute: FloatComputing = None,
     deployment_target: DeploymentTarget = None,
     image_input: ImageInput = False,
+    batch_sizes: BatchSizing = None,
     name: Name = None,
     labels: Labels = None,
     store: Store = None,
@@ -200,6 +202,7 @@ def command(
         compute=compute,
         deployment_target=deployment_target,
         image_input=image_input,
+        batch_sizes=batch_sizes,
         name=name,
         labels=() if labels is None else read_labels(labels),
         preprocessing=preprocessing_from(preprocessing, flags),

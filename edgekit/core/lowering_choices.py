@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from edgekit.core.batch_sizes import BatchSizes
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.precision import (
     INTEGER_ACTIVATIONS,
@@ -18,6 +19,7 @@ from edgekit.core.precision import (
     WeightCompute,
 )
 from edgekit.core.toml_config import nearest_name
+from edgekit.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgekit.core.target import TargetInfo
@@ -65,6 +67,21 @@ class LoweringChoices(FrozenModel):
         description="Take images instead of tensors, with the preprocessing inside the artifact, "
         "for targets that offer it.",
     )
+    batch_sizes: str | None = Field(
+        None,
+        description="Sizes of a batch that the graph leaves open, for targets that offer it: a "
+        "range such as 1..16, or a list such as 1,4,8; the target's own range by default.",
+    )
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _check_batch_sizes(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                BatchSizes.parse(value)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return value
 
     def choices(self) -> LoweringChoices:
         """The choices alone, of a model that has more fields."""
@@ -126,6 +143,8 @@ class LoweringChoices(FrozenModel):
             return "the target does not promise to compute so"
         if name == "image_input" and not info.image_input:
             return "the target takes tensors alone"
+        if name == "batch_sizes" and not info.batch_sizes:
+            return "the target leaves an open batch open"
         if name not in _OFFERS:
             return ""
         value, offered = getattr(self, name), getattr(info, _OFFERS[name])

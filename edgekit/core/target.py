@@ -93,6 +93,7 @@ class TargetInfo(FrozenModel):
         deployment_targets: Oldest systems that an artifact can be made for, the default first;
             empty where that cannot be chosen.
         image_input: Whether an artifact can take images instead of tensors.
+        batch_sizes: Whether the sizes of an open batch can be chosen.
         folder: Whether artifacts are folders, such as ``.mlpackage``, instead of files.
         version: Raised whenever the same graph and options lower to another file; part of the
             cache key.
@@ -112,6 +113,7 @@ class TargetInfo(FrozenModel):
     computes: tuple[FloatCompute, ...] = ()
     deployment_targets: tuple[str, ...] = ()
     image_input: bool = False
+    batch_sizes: bool = False
     folder: bool = False
     version: int = 1
     tools: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ INFO = TargetInfo(
     computes=("float16", "float32"),
     deployment_targets=("iOS18", "iOS17", "iOS16", "iOS15", "iOS26"),
     image_input=True,
+    batch_sizes=True,
     folder=True,
     version=1,
     tools=("coremltools",),

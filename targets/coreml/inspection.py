@@ -9,7 +9,8 @@ from pathlib import Path
 from edgekit.core.artifact import size_on_disk
 from edgekit.core.signature import ModelSignature
 from edgekit.core.target import Inspection, OpCount
-from edgekit.errors import InputError
+from edgekit.errors import InputError, UnsupportedError
+from edgekit.targets.coreml import native
 from edgekit.targets.coreml.estimate import estimate, leaves_neural_engine
 from edgekit.targets.coreml.exactness.float_operators import float_operators
 from edgekit.targets.coreml.interface_map import InterfaceMap
@@ -134,9 +135,25 @@ def _outlook(package: Package, mapping: InterfaceMap | None) -> dict[str, str]:
         shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         lines.append(f"{len(names)} operators ({shown}): {reason}")
     return {
+        "compute_plan": _compute_plan(package),
         "latency_estimate": told,
         "likely_off_the_neural_engine": "; ".join(lines) or "none known",
     }
+
+
+def _compute_plan(package: Package) -> str:
+    """Where Core ML would run the operators, where it is."""
+    if reason := native.native_missing():
+        return f"not known: {reason}"
+    try:
+        plan = native.compute_plan(package.path)
+    except UnsupportedError as error:
+        return f"not known: {error}"
+    devices = ", ".join(f"{count} on {device}" for device, count in sorted(plan.devices.items()))
+    away = ", ".join(f"{kind} {name}" for name, kind in plan.elsewhere[:_SHOWN])
+    more = len(plan.elsewhere) - _SHOWN
+    rest = f" and {more} more" if more > 0 else ""
+    return f"{devices}; not on the Neural Engine: {away or 'none'}{rest}"
 
 
 def _parameters(operations: list[Operation]) -> int:

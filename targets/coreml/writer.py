@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from edgekit import __version__
 from edgekit.core.artifact import Artifact, ArtifactKind, file_stem
+from edgekit.core.batch_sizes import BatchSizes
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.target import QUANTIZED, WEIGHTS_ONLY, LowerConfig, Lowered
 from edgekit.errors import ConfigError, InputError
@@ -19,7 +20,7 @@ from edgekit.targets.coreml.embedded import EmbeddedMetadata, StoredOrigin, enco
 from edgekit.targets.coreml.estimate import Features, features_of_graph
 from edgekit.targets.coreml.lowering.conversion import Description, convert_program, serialized
 from edgekit.targets.coreml.lowering.graph import LoweredProgram, lower_graph
-from edgekit.targets.coreml.lowering.options import Compute, LoweringOptions
+from edgekit.targets.coreml.lowering.options import DEFAULT_BATCHES, Compute, LoweringOptions
 from edgekit.targets.coreml.lowering.scales import inexact_scales
 from edgekit.targets.coreml.saving import write_package
 from edgekit.targets.coreml.tools import coremltools_version
@@ -47,7 +48,9 @@ def write_artifact(source: Artifact, config: LowerConfig, workdir: Path) -> Lowe
     model = load_onnx(source.path)
     require_qdq(model, config.precision)
     compute, notes = _compute(model, config)
-    options = LoweringOptions(deployment, compute, config.image_input)
+    chosen = config.batch_sizes
+    batches = DEFAULT_BATCHES if chosen is None else BatchSizes.parse(chosen)
+    options = LoweringOptions(deployment, compute, config.image_input, batches)
     lowered = lower_graph(model, options)
     metadata = read_metadata(model)
     embedded = _embedded(model, source, (config, options), lowered)

@@ -35,6 +35,7 @@ RICH = TargetInfo(
     computes=("float16", "float32"),
     deployment_targets=("iOS17", "iOS18"),
     image_input=True,
+    batch_sizes=True,
     folder=True,
 )
 
@@ -67,6 +68,7 @@ def test_what_is_chosen_stays() -> None:
     chosen: dict[str, Any] = {
         "precision": "int8", "engine": "other", "io": "uint8", "integer_only": True,
         "compute": "float32", "deployment_target": "iOS18", "image_input": True,
+        "batch_sizes": "1,4",
     }  # fmt: skip
     assert config(**chosen).settled_for(RICH).model_dump(exclude_none=True) == chosen
 

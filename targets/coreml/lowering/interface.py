@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.core.batch_sizes import BatchSizes
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.errors import ConfigError, UnsupportedError
 from edgekit.graph.node_view import Refusal
@@ -69,7 +70,7 @@ def plan_inputs(e: Emitter, model: ir.Model, metadata: ModelMetadata) -> Interfa
         plan.types.append(
             ct.TensorType(
                 name=name,
-                shape=ct.Shape([_dim(size, e.options.batches) for size in shape] or [1]),
+                shape=_allowed(shape, e.options.batches),
                 dtype=np.float32 if dtype == _types().fp32 else np.int32,
             )
         )
@@ -110,11 +111,18 @@ def _shape(value: ir.Value, plan: Interface) -> list[Any]:
     return found
 
 
-def _dim(size: Any, limits: tuple[int, int]) -> Any:
-    if not isinstance(size, _Open):
-        return size
-    low, high = limits
-    return ct.RangeDim(lower_bound=low, upper_bound=high, default=low)
+def _allowed(shape: list[Any], batches: BatchSizes) -> Any:
+    """The shapes that an input can have: one, a range, or some."""
+    if batches.sizes and any(isinstance(size, _Open) for size in shape):
+        return ct.EnumeratedShapes(
+            [
+                [batch if isinstance(size, _Open) else size for size in shape]
+                for batch in batches.sizes
+            ],
+            default=[batches.low if isinstance(size, _Open) else size for size in shape],
+        )
+    span = ct.RangeDim(lower_bound=batches.low, upper_bound=batches.high, default=batches.low)
+    return ct.Shape([span if isinstance(size, _Open) else size for size in shape] or [1])
 
 
 def _placeholder_type(value: ir.Value) -> Any:

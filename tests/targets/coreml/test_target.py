@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgekit.core.hashing import digest_path
 from edgekit.core.metadata import METADATA_KEY
 from edgekit.core.target import RuntimeConfig
 from edgekit.errors import InputError, UsageError
-from edgekit.targets.coreml import native
+from edgekit.targets.coreml import native, toolchain
 from edgekit.targets.coreml.embedded import decode
 from edgekit.targets.coreml.native import NativeSession, native_missing
 from edgekit.targets.coreml.session import MilSession
@@ -117,4 +118,57 @@ def test_core_ml_is_not_here() -> None:
     assert found.convertible is None
     assert found.runnable is None
     assert found.measurable is not None
-    assert native.compute_plan is not None
+
+
+def test_the_compute_plan_up_to_core_ml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What coremltools gives on a Mac, in stand-ins of its shapes."""
+    path = lower_text(SCORES, tmp_path).artifact.path
+
+    class MLNeuralEngineComputeDevice: ...
+
+    class MLCPUComputeDevice: ...
+
+    operations = [
+        SimpleNamespace(operator_name="ios18.conv", outputs=[SimpleNamespace(name="a")]),
+        SimpleNamespace(operator_name="ios18.gather", outputs=[SimpleNamespace(name="b")]),
+        SimpleNamespace(operator_name="const", outputs=[SimpleNamespace(name="c")]),
+    ]
+    usages: list[Any] = [
+        SimpleNamespace(preferred_compute_device=MLNeuralEngineComputeDevice()),
+        SimpleNamespace(preferred_compute_device=MLCPUComputeDevice()),
+        None,
+    ]
+    block = SimpleNamespace(operations=operations)
+    program = SimpleNamespace(functions={"main": SimpleNamespace(block=block)})
+    plan = SimpleNamespace(
+        model_structure=SimpleNamespace(program=program),
+        get_compute_device_usage_for_mlprogram_operation=(
+            lambda operation: usages[operations.index(operation)]
+        ),
+    )
+    asked: list[str] = []
+
+    def compiled(source: str) -> str:
+        asked.append(source)
+        return "compiled"
+
+    models = SimpleNamespace(
+        utils=SimpleNamespace(compile_model=compiled),
+        compute_plan=SimpleNamespace(
+            MLComputePlan=SimpleNamespace(load_from_path=lambda compiled: plan)
+        ),
+    )
+    monkeypatch.setattr(toolchain, "coremltools", SimpleNamespace(models=models))
+    monkeypatch.setattr(native, "native_missing", lambda: "")
+    told = CoreMLTarget().inspect(path).details["compute_plan"]
+    assert told == (
+        "1 on MLCPUComputeDevice, 1 on MLNeuralEngineComputeDevice; not on the Neural Engine: "
+        "ios18.gather b"
+    )
+    assert asked == [str(path)]
+
+
+def test_without_core_ml_the_plan_is_not_known(tmp_path: Path) -> None:
+    path = lower_text(SCORES, tmp_path).artifact.path
+    if native_missing():
+        assert "not known" in CoreMLTarget().inspect(path).details["compute_plan"]

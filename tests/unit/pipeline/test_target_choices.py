@@ -69,7 +69,9 @@ def test_each_step_of_lowering_knows_everything_that_is_chosen(tmp_path: Path) -
     }  # fmt: skip
     found = plan(tmp_path, targets={"half": section, "tflite": {"precision": "int8"}})
     same = {"engine": "link", "deployment_target": "iOS18", "image_input": True}
-    own = {"io": "float32", "integer_only": False, "weight_compute": None}
+    own = {
+        "io": "float32", "integer_only": False, "weight_compute": None, "batch_sizes": None,
+    }  # fmt: skip
     assert lowered(found, "half-float32") == {**own, **same, "compute": "float32"}
     assert lowered(found, "half-int8") == {**own, **same, "compute": "float16"}
     summarize = found.step("summarize").config

@@ -66,6 +66,24 @@ def test_an_open_batch_is_a_range(batch: int, tmp_path: Path) -> None:
         run_package(lowered, {"image": random((65, 3, 4, 4))})
 
 
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_open_batch_of_some_sizes(batch: int, tmp_path: Path) -> None:
+    feeds = {"image": random((batch, 3, 4, 4))}
+    lowered = assert_like_the_runtime(SCORES, feeds, tmp_path, batch_sizes="1, 4")
+    (feature,) = read_package(lowered.artifact.path).description.inputs
+    assert set(feature.shapes) == {(1, 3, 4, 4), (4, 3, 4, 4)}
+    with pytest.raises(InputError, match="one of"):
+        run_package(lowered, {"image": random((2, 3, 4, 4))})
+
+
+def test_a_chosen_range(tmp_path: Path) -> None:
+    feeds = {"image": random((2, 3, 4, 4))}
+    lowered = assert_like_the_runtime(SCORES, feeds, tmp_path, batch_sizes="2..8")
+    (feature,) = read_package(lowered.artifact.path).description.inputs
+    assert feature.ranges[0] == (2, 8)
+    assert feature.shape[0] == 2
+
+
 def test_scalars_booleans_and_wide_integers(tmp_path: Path) -> None:
     text = f"""{HEAD}
     g (float x, bool flag, int64[3] whole) => (float y, bool same, int64[3] more) {{
