@@ -164,7 +164,7 @@ def prepare(name: str, folder: Path) -> tuple[Path, Arrays]:
 
 
 def measure(name: str, folder: Path) -> list[Row]:
-    """Converts one network to both targets and verifies the files."""
+    """Converts one network to all targets and verifies the artifacts."""
     from edgekit.api import ConvertOptions, convert
     from edgekit.core.exactness import ExactnessReport
     from edgekit.data.contract import DataSpec
@@ -181,7 +181,7 @@ def measure(name: str, folder: Path) -> list[Row]:
     options = ConvertOptions(
         name="network", calibration=DataSpec(set=f"npz:{samples}"), bench=None
     )
-    targets = ("tflite", "onnxruntime")
+    targets = ("tflite", "onnxruntime", "coreml")
     made = convert(
         source, targets=targets, precisions=["int8"], output=folder / name, options=options
     )
