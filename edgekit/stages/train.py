@@ -49,7 +49,7 @@ class TrainStage:
     """Trains the torch module that the project imports."""
 
     name: ClassVar[str] = "train"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {}
     optional: ClassVar[frozenset[str]] = frozenset()
     produces: ClassVar[Mapping[str, ArtifactKind | None]] = {
@@ -93,7 +93,9 @@ class TrainStage:
         if config.weights is not None:
             load_weights(model, config.weights)
         samples = _samples(dataset, config, class_map)
-        curve = train(model, samples, config.options, context.seed, context.progress)
+        curve = train(
+            model, samples, config.options, context.seed, context.progress, context.checkpoints
+        )
         summary = TrainingSummary(
             dataset=f"{dataset.name}/{dataset.split}",
             curve=curve,

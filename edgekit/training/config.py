@@ -14,15 +14,35 @@ class TrainConfig(StageConfig):
 
     epochs: int = Field(20, ge=1, description="Passes over the training set.")
     batch_size: int = Field(64, ge=1, description="Samples in one step.")
-    optimizer: Literal["adamw", "sgd"] = Field(
-        "adamw", description="AdamW, or SGD with Nesterov momentum 0.9."
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(
+        "adamw", description="Adam, AdamW, or SGD with Nesterov momentum 0.9."
     )
     lr: float = Field(2e-3, gt=0, description="Learning rate after warm-up.")
     weight_decay: float = Field(
-        0.01, ge=0, description="Decay of weights; normalisation and biases have none."
+        0.01,
+        ge=0,
+        description="Decay of weights: decoupled from the gradient with AdamW, plain L2 (added to "
+        "the gradient) with Adam and SGD.",
     )
-    schedule: Literal["cosine", "constant"] = Field(
-        "cosine", description="Course of the learning rate after warm-up; cosine ends at 0."
+    decay_vectors: bool = Field(
+        False, description="Decay biases and the scales and shifts of normalisations too."
+    )
+    schedule: Literal["cosine", "restarts", "step", "constant"] = Field(
+        "cosine",
+        description="Course of the learning rate after warm-up; cosine ends at 0, restarts does "
+        "so again and again, step falls by step_factor every step_epochs.",
+    )
+    step_epochs: float = Field(
+        10.0, gt=0, description="Epochs between two falls of the schedule step."
+    )
+    step_factor: float = Field(
+        0.1, gt=0, lt=1, description="Factor on the learning rate at each of them."
+    )
+    restart_epochs: float = Field(
+        10.0, gt=0, description="Epochs of the first cosine of the schedule restarts."
+    )
+    restart_growth: float = Field(
+        2.0, ge=1, description="How many times longer each following cosine is."
     )
     warmup_epochs: float | None = Field(
         None,
@@ -40,6 +60,41 @@ class TrainConfig(StageConfig):
         0, ge=0, description="Augmentation: move each image by up to so many pixels."
     )
     flip: bool = Field(False, description="Augmentation: mirror each image with probability 1/2.")
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        description="Augmentation: blend pairs of samples by shares from Beta(mixup, mixup); 0 "
+        "leaves it out.",
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        description="Augmentation: paste a box of another image, its area from Beta(cutmix, "
+        "cutmix); 0 leaves it out. With mixup too, one of both is chosen for each batch.",
+    )
+    progressive_from: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Progressive training: share of the image size to begin with; it grows to the "
+        "whole over progressive_stages, and mixup and label smoothing grow with it.",
+    )
+    progressive_stages: int = Field(
+        4, ge=2, description="Sizes of progressive training, each for as many epochs."
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of a running mean of the weights, which then is what is kept; 0.999 "
+        "is usual.",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Stop after so many epochs without a better accuracy on the samples kept "
+        "back, and keep the best epoch.",
+    )
     validation: float = Field(
         0.1,
         ge=0,
@@ -49,6 +104,12 @@ class TrainConfig(StageConfig):
     threads: int = Field(
         2, ge=1, description="Threads of torch; the weights are the same only for the same number."
     )
+
+    @model_validator(mode="after")
+    def _check_patience(self) -> TrainConfig:
+        if self.patience is not None and not self.validation:
+            raise ValueError("patience needs samples kept back; set validation above 0")
+        return self
 
     @model_validator(mode="after")
     def _check_warmup(self) -> TrainConfig:

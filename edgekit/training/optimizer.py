@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from edgekit.training.config import TrainConfig
 
@@ -13,16 +13,20 @@ _MOMENTUM = 0.9
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
-    """AdamW or SGD with Nesterov momentum over all parameters that want a gradient."""
-    groups = parameter_groups(model, config.weight_decay)
+    """Adam, AdamW or SGD with Nesterov momentum over all parameters that want a gradient."""
+    groups = parameter_groups(model, config.weight_decay, decay_vectors=config.decay_vectors)
     # foreach=False: the loop over tensors, whose order of additions does not depend on how
     # torch batches them.
     if config.optimizer == "adamw":
         return AdamW(groups, lr=config.lr, foreach=False)
+    if config.optimizer == "adam":
+        return Adam(groups, lr=config.lr, foreach=False)
     return SGD(groups, lr=config.lr, momentum=_MOMENTUM, nesterov=True, foreach=False)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, weight_decay: float, *, decay_vectors: bool = False
+) -> list[dict[str, Any]]:
     """Splits parameters into those with weight decay and those without.
 
     Vectors and scalars are biases and the scales and shifts of normalisations. Decaying them
@@ -31,5 +35,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in wanted if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for p in wanted if p.ndim <= 1],
+            "weight_decay": weight_decay if decay_vectors else 0.0,
+        },
     ]

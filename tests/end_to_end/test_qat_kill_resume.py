@@ -56,7 +56,7 @@ from pathlib import Path
 import onnxruntime, sklearn.datasets, torch
 from edgekit.pipeline import runner
 from edgekit.pipeline.project import load_project
-from edgekit.training.qat.checkpoint import Checkpoint
+from edgekit.training.checkpoint import Checkpoint
 
 project = load_project(Path(sys.argv[1]))
 work = Path(sys.argv[2])

@@ -13,6 +13,7 @@ from torch.nn import functional
 from edgekit.errors import InputError
 from edgekit.graph.torch_twin.fake_quantize import FakeQuantize
 from edgekit.graph.torch_twin.twin import TorchTwin
+from edgekit.training.losses.distillation import distillation_loss
 from edgekit.training.qat.config import QatConfig
 from edgekit.training.qat.task import class_output_index, class_scores_of
 
@@ -140,18 +141,6 @@ class QatLoss:
         if not self._probabilities:
             return scores
         return torch.log(scores.clamp(min=_SMALLEST_PROBABILITY))
-
-
-def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """``T^2 * KL(softmax(teacher / T) || softmax(student / T))``, mean over the batch.
-
-    Hinton et al., Distilling the Knowledge in a Neural Network, 2015; the factor keeps the
-    gradient's size when the temperature changes.
-    """
-    soft = functional.log_softmax(student / temperature, dim=1)
-    target = functional.log_softmax(teacher / temperature, dim=1)
-    divergence = functional.kl_div(soft, target, reduction="batchmean", log_target=True)
-    return divergence * temperature**2
 
 
 def imitation_loss(

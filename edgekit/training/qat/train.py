@@ -16,10 +16,10 @@ from edgekit.errors import GateError, InputError
 from edgekit.graph.torch_twin.fake_quantize import FakeQuantize
 from edgekit.graph.torch_twin.twin import TorchTwin
 from edgekit.training.augment import Augmentation
+from edgekit.training.checkpoint import Checkpoint
 from edgekit.training.config import TrainConfig
 from edgekit.training.determinism import deterministic
 from edgekit.training.qat.batching import batch_runner
-from edgekit.training.qat.checkpoint import Checkpoint
 from edgekit.training.qat.config import QatConfig
 from edgekit.training.qat.course import Best, Course, Machinery, identity_of
 from edgekit.training.qat.fake_quantize import (

@@ -13,7 +13,7 @@ from torch import Tensor
 from edgekit.core.run_summary import QatEpoch
 from edgekit.errors import InputError
 from edgekit.graph.torch_twin import build_twin
-from edgekit.training.qat.checkpoint import Checkpoint
+from edgekit.training.checkpoint import Checkpoint
 from edgekit.training.qat.config import QatConfig
 from edgekit.training.qat.train import train_qat
 from tests.qat_models import badly_quantized, float_model, stripes
@@ -79,18 +79,20 @@ def test_it_really_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     stop_after(1, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         trained(CONFIG, tmp_path)
-    saved = (tmp_path / "qat.pt").read_bytes().partition(b"\n")[2]
+    saved = (tmp_path / "training.pt").read_bytes().partition(b"\n")[2]
     state = torch.load(io.BytesIO(saved), weights_only=True)["state"]
     assert [point["epoch"] for point in state["curve"]] == [0, 1, 2, 3]
 
 
 def test_a_damaged_state_counts_as_none(tmp_path: Path) -> None:
-    (tmp_path / "qat.pt").write_bytes(b"half a file")
+    (tmp_path / "training.pt").write_bytes(b"half a file")
     assert Checkpoint(tmp_path, {}).load() is None
     assert Checkpoint(tmp_path / "nowhere", {}).load() is None
 
 
 def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
     trained(CONFIG, tmp_path)
-    with pytest.raises(InputError, match=r"qat\.pt is the state of another training: other opt"):
+    with pytest.raises(
+        InputError, match=r"\.pt is the state of another training: other opt"
+    ):
         trained(CONFIG, tmp_path, seed=6)

@@ -13,7 +13,7 @@ from edgekit.core.hashing import digest_value
 from edgekit.errors import InputError
 from edgekit.store.durable import write_bytes
 
-_FILE_NAME = "qat.pt"
+_FILE_NAME = "training.pt"
 
 
 class Checkpoint:
