@@ -110,16 +110,23 @@ def compare_parameters(
 def _merged(
     node: Wanted, stored: Mapping[str, StoredParameters], by_value: Mapping[str, StoredOrigin]
 ) -> StoredParameters | None:
-    """The dequantize of the same integers that this one was merged with, where both are alike."""
-    quantizer = by_value.get(node.source)
-    source = find(stored, quantizer.variable) if quantizer is not None else None
-    if source is None:
-        return None
-    for item in stored.values():
-        alike = item.type == "dequantize" and item.source == source.name
-        if alike and not _differences(node, item):
-            return item
-    return None
+    """The operator of the same integers that this one was merged with, where both are alike.
+
+    coremltools keeps one of equal constants, and one of equal operators.
+    """
+    if node.integers is not None:
+        alike = [item for item in stored.values() if item.integers is not None]
+    else:
+        quantizer = by_value.get(node.source)
+        source = find(stored, quantizer.variable) if quantizer is not None else None
+        if source is None:
+            return None
+        alike = [
+            item
+            for item in stored.values()
+            if item.type == "dequantize" and item.source == source.name
+        ]
+    return next((item for item in alike if not _differences(node, item)), None)
 
 
 def _mismatch(variable: str, value: str, what: str, detail: str) -> TensorMismatch:
