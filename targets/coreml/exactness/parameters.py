@@ -25,6 +25,7 @@ class Wanted:
 
     Attributes:
         value: Name of its output.
+        source: Name of its input.
         scale: float32.
         zero_point: int32 of the scale's shape.
         integers: int32 of a constant; None for activations.
@@ -33,6 +34,7 @@ class Wanted:
     """
 
     value: str
+    source: str
     scale: Array
     zero_point: Array
     integers: Array | None
@@ -58,6 +60,7 @@ def wanted_parameters(graph: ir.Graph) -> dict[str, Wanted]:
         zeros = np.zeros(scales.shape, np.int32) if zero is None else zero.astype(np.int32)
         found[name] = Wanted(
             value=name,
+            source=str(node.inputs[0].name) if node.inputs[0] is not None else "",
             scale=scales,
             zero_point=zeros - moved,
             integers=None if integers is None else integers.astype(np.int32) - moved,
@@ -92,7 +95,7 @@ def compare_parameters(
         if origin is None:
             continue
         compared += 1
-        held = find(stored, origin.variable)
+        held = find(stored, origin.variable) or _merged(node, stored, by_value)
         if held is not None:
             mismatches += _differences(node, held)
             continue
@@ -102,6 +105,28 @@ def compare_parameters(
             continue
         mismatches.append(_mismatch(origin.variable, name, "missing", "no operator holds it"))
     return compared, mismatches
+
+
+def _merged(
+    node: Wanted, stored: Mapping[str, StoredParameters], by_value: Mapping[str, StoredOrigin]
+) -> StoredParameters | None:
+    """The operator of the same integers that this one was merged with, where both are alike.
+
+    coremltools keeps one of equal constants, and one of equal operators.
+    """
+    if node.integers is not None:
+        alike = [item for item in stored.values() if item.integers is not None]
+    else:
+        quantizer = by_value.get(node.source)
+        source = find(stored, quantizer.variable) if quantizer is not None else None
+        if source is None:
+            return None
+        alike = [
+            item
+            for item in stored.values()
+            if item.type == "dequantize" and item.source == source.name
+        ]
+    return next((item for item in alike if not _differences(node, item)), None)
 
 
 def _mismatch(variable: str, value: str, what: str, detail: str) -> TensorMismatch:

@@ -37,6 +37,7 @@ class StoredParameters:
         axis: Axis of a vector of scales; None where there is none or the scale has the
             integers' rank.
         dtype: Type of the stored integers of a constant, or of an activation.
+        source: Variable that is read; empty for constants.
     """
 
     name: str
@@ -46,6 +47,7 @@ class StoredParameters:
     integers: Array | None
     axis: int | None
     dtype: str
+    source: str = ""
 
     def signed(self) -> tuple[Array | None, Array]:
         """Integers and zero points as those of a signed type: unsigned ones stand 128 higher."""
@@ -128,7 +130,13 @@ def _read(
         integers=None if data is None else data.astype(np.int32),
         axis=None if axis is None else int(axis.reshape(-1)[0]),
         dtype=_dtype(operation, constants, types, data),
+        source=_source(operation),
     )
+
+
+def _source(operation: Operation) -> str:
+    bindings = operation.inputs.get("input", ())
+    return next((item for item in bindings if isinstance(item, str)), "")
 
 
 def _dtype(

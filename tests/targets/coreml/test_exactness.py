@@ -10,8 +10,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.errors import ConfigError, InputError
-from edgekit.graph.io import load_onnx, save_onnx
+from edgekit.graph.io import load_onnx, save_onnx, signature_of
 from edgekit.graph.values import constant_array
 from edgekit.targets.coreml.exactness import compare_with_graph
 from edgekit.targets.coreml.exactness.stored_parameters import stored_parameters
@@ -94,6 +95,37 @@ def test_a_layer_kept_in_float_is_told_with_its_reason(tmp_path: Path) -> None:
     assert any(name.startswith("conv") for name in report.float_ops)
     assert report.hidden_float_ops == ()
     assert any("stem" in reason for reason in report.float_reasons.values())
+
+
+TWICE = """
+<ir_version: 10, opset_import: ["" : 20]>
+twice (float[2, 4] x) => (float[2, 4] y)
+<float s = {0.03125}, int8 z = {3}, int8[2, 4] a = {1, 2, 3, 4, 5, 6, 7, 8},
+ int8[2, 4] b = {1, 2, 3, 4, 5, 6, 7, 8}, int8 n = {0}> {
+  q = QuantizeLinear (x, s, z)
+  d = DequantizeLinear (q, s, z)
+  e = DequantizeLinear (q, s, z)
+  k = DequantizeLinear (a, s, n)
+  l = DequantizeLinear (b, s, n)
+  m = Mul (d, k)
+  o = Mul (e, l)
+  t = Sub (m, o)
+  u = QuantizeLinear (t, s, z)
+  y = DequantizeLinear (u, s, z)
+}
+"""
+
+
+def test_equal_constants_and_operators_that_were_merged(tmp_path: Path) -> None:
+    model = ir.from_onnx_text(TWICE)
+    path = tmp_path / "twice.qdq.onnx"
+    save_onnx(model, path)
+    source = Artifact.of(ArtifactKind.QDQ_ONNX, path, signature=signature_of(model))
+    lowered = package_of(source, tmp_path)
+    held = stored_parameters(read_package(lowered.artifact.path))
+    assert len(held) < 7
+    report = compare_with_graph(lowered.artifact.path, path)
+    assert (report.compared_tensors, report.mismatches) == (7, ())
 
 
 def changed_graph(source: Path, folder: Path, index: int, change: Any) -> Path:
