@@ -12,7 +12,7 @@ class LayerChannels:
     """Output channels of a layer.
 
     Attributes:
-        layer: Dotted name.
+        layer: Dotted name; in a twin the name of the ONNX node.
         before: Channels it had.
         after: Channels it has.
     """
@@ -27,7 +27,7 @@ class KeptWhole:
     """Layers that were not pruned, since their channels only go together.
 
     Attributes:
-        layers: Dotted names.
+        layers: Dotted names; in a twin names of ONNX nodes.
         reason: Why.
     """
 

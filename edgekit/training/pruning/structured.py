@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, UnsupportedError
+from edgekit.graph.torch_twin import FakeQuantize, TorchTwin
 from edgekit.training.pruning import allocation
 from edgekit.training.pruning.allocation import Candidate, Kept
 from edgekit.training.pruning.channel_graph import PRODUCERS, ChannelGraph, ChannelGroup
@@ -53,11 +55,14 @@ def prune_structured(
             ``config.iterations``, for instance to fine-tune.
 
     Raises:
-        ConfigError: If the goal cannot be reached; names the layers that would be left empty.
-        UnsupportedError: If nothing of the module can be pruned, with the reasons.
+        ConfigError: If the goal cannot be reached, with the layers that would be left empty;
+            or if a pattern of ``config.keep`` names no layer.
+        UnsupportedError: If nothing of the module can be pruned, with the reasons; or if it
+            is quantized.
         MissingToolError: If torch-pruning is not installed.
     """
     need_samples(config.importance, samples)
+    _check(module, config)
     if config.allocation == "latency" and measure is None:
         raise ConfigError("allocation latency needs measure, which times a module")
     inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
@@ -99,6 +104,7 @@ class _Pruning:
         self._config = config
         self._samples = samples
         self._generator = torch.Generator().manual_seed(config.seed)
+        self._names = _layer_names(module)
         free_reshapes(module, inputs)
         self._roots, self.kept_whole = self._prunable()
 
@@ -169,7 +175,8 @@ class _Pruning:
             if reason is None:
                 roots.append(group.root)
             else:
-                refused.append(KeptWhole(group.producers, reason))
+                layers = tuple(self._names[layer] for layer in group.producers)
+                refused.append(KeptWhole(layers, reason))
         if not roots:
             reasons = "\n".join(f"  - {', '.join(item.layers)}: {item.reason}" for item in refused)
             raise UnsupportedError(
@@ -180,7 +187,8 @@ class _Pruning:
         return tuple(roots), tuple(refused)
 
     def _refusal(self, group: ChannelGroup) -> str | None:
-        kept = [layer for layer in group.producers if self._config.keeps(layer)]
+        names = [self._names[layer] for layer in group.producers]
+        kept = [name for name in names if self._config.keeps(name)]
         if kept:
             return f"keep names {', '.join(kept)}"
         step = group.step(self._config.round_to)
@@ -223,7 +231,8 @@ class _Pruning:
 
     def _unreachable(self, candidates: Mapping[str, Candidate], goal: float, least: float) -> str:
         layers = ", ".join(
-            f"{root} ({item.group.channels} channels)" for root, item in candidates.items()
+            f"{self._names[root]} ({item.group.channels} channels)"
+            for root, item in candidates.items()
         )
         kept = [layer for item in self.kept_whole for layer in item.layers]
         return (
@@ -235,9 +244,40 @@ class _Pruning:
         )
 
 
-def _channels(module: nn.Module) -> dict[str, int]:
+def _check(module: nn.Module, config: PruneConfig) -> None:
+    """Refuses what could only be done by halves."""
+    if any(isinstance(item, FakeQuantize) for item in module.modules()):
+        raise UnsupportedError(
+            "A quantized network cannot be pruned: its scales belong to channels that go. Prune "
+            "the float network, and quantize it afterwards"
+        )
+    names = _layer_names(module).values()
+    unknown = [
+        pattern for pattern in config.keep if not any(fnmatchcase(name, pattern) for name in names)
+    ]
+    if unknown:
+        raise ConfigError(
+            f"keep names no layer with {', '.join(map(repr, unknown))}; the layers are: "
+            f"{', '.join(names)}"
+        )
+
+
+def _layer_names(module: nn.Module) -> dict[str, str]:
+    """What a layer is called to the user: in a twin as the node of the ONNX graph."""
+    nodes = {}
+    if isinstance(module, TorchTwin):
+        nodes = {f"graph_module.{layer}": node for node, layer in module.layers.items()}
     return {
-        name: int(getattr(item, "out_channels", 0) or getattr(item, "out_features", 0))
+        name: nodes.get(name, name)
+        for name, item in module.named_modules()
+        if isinstance(item, PRODUCERS)
+    }
+
+
+def _channels(module: nn.Module) -> dict[str, int]:
+    names = _layer_names(module)
+    return {
+        names[name]: int(getattr(item, "out_channels", 0) or getattr(item, "out_features", 0))
         for name, item in module.named_modules()
         if isinstance(item, PRODUCERS)
     }

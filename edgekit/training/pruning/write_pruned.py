@@ -15,7 +15,14 @@ from edgekit.graph.passes.infer_shapes import InferShapes
 from edgekit.graph.reference import ReferenceSession
 from edgekit.graph.torch_twin import TorchTwin
 from edgekit.graph.torch_twin.bindings import ParameterBinding
-from edgekit.graph.values import Array, add_initializer, constant_ints, input_at, is_op
+from edgekit.graph.values import (
+    Array,
+    add_initializer,
+    constant_ints,
+    input_at,
+    int_attribute,
+    is_op,
+)
 
 _CHECK_BATCH = 2
 
@@ -100,6 +107,8 @@ def _free_reshapes(graph: ir.Graph) -> None:
     for node in list(graph):
         source = input_at(node, 0)
         sizes = constant_ints(input_at(node, 1)) if is_op(node, "Reshape") else None
+        if int_attribute(node, "allowzero", 0):
+            continue
         if sizes is None or len(sizes) != 2 or source is None or source.shape is None:
             continue
         dims = tuple(source.shape)

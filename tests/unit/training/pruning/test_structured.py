@@ -188,6 +188,11 @@ def test_a_goal_that_would_empty_layers_names_them() -> None:
         prune_structured(small(), images(), PruneConfig(macs_ratio=0.01))
 
 
+def test_a_pattern_that_names_nothing_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"no layer with 'frist'; the layers are: first, second"):
+        prune_structured(small(), images(), PruneConfig(keep=("frist",)))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -228,6 +233,30 @@ def test_an_op_that_mixes_channels_is_found() -> None:
     (found,) = [item for item in report.kept_whole if item.layers == ("first",)]
     assert "computes something else without its channels" in found.reason
     assert set(cut(report)) == {"second"}
+
+
+class Encoder(nn.Module):
+    """Attention as one torch layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, stride=4)
+        self.encoder = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.classifier = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        result: Tensor = self.classifier(self.encoder(tokens).mean(1))
+        return result
+
+
+def test_a_layer_that_holds_several_projections_is_kept_whole() -> None:
+    torch.manual_seed(0)
+    network = Encoder()
+    report = prune_structured(network, images(), PruneConfig(macs_ratio=0.8))
+    assert set(cut(report)) == {"encoder.linear1"}
+    reasons = {layer: item.reason for item in report.kept_whole for layer in item.layers}
+    assert "MultiheadAttention" in reasons["patches"]
 
 
 def test_shuffled_channels_are_refused_by_name() -> None:

@@ -84,8 +84,7 @@ def test_a_reshape_to_more_axes_keeps_its_layers_whole() -> None:
     twin = build_twin(make_model(text.format(transposed=1), constants))
     report = prune_structured(twin, images(), PruneConfig(macs_ratio=0.8, round_to=4))
     kept = {layer: item.reason for item in report.kept_whole for layer in item.layers}
-    (conv3,) = [reason for layer, reason in kept.items() if "conv3" in layer]
-    assert "a reshape or a padding states sizes as numbers" in conv3
+    assert "a reshape or a padding states sizes as numbers" in kept["conv3"]
     assert report.macs_ratio <= 0.8
 
 
@@ -107,6 +106,18 @@ def test_a_quantized_graph_is_refused() -> None:
     model = badly_quantized()
     with pytest.raises(UnsupportedError, match="Prune the float graph"):
         write_pruned(build_twin(model), model)
+    with pytest.raises(UnsupportedError, match="Prune the float network"):
+        prune_structured(build_twin(model), images(channels=1), PruneConfig(round_to=2))
+
+
+def test_layers_of_a_twin_are_called_as_their_nodes() -> None:
+    twin = build_twin(flat())
+    report = prune_structured(twin, images(), PruneConfig(round_to=4, keep=("conv3",)))
+    assert ("conv3",) in [item.layers for item in report.kept_whole]
+    channels = {item.layer: (item.before, item.after) for item in report.channels}
+    assert channels["conv3"] == (24, 24)
+    assert channels["conv1"] == channels["deep"]
+    assert set(channels) == {"conv1", "deep", "conv3", "fc"}
 
 
 def test_a_twin_of_another_graph_is_noticed() -> None:
