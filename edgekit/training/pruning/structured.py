@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from edgekit.errors import ConfigError, UnsupportedError
+from edgekit.errors import ConfigError, UnsupportedError, VerificationError
 from edgekit.graph.torch_twin import FakeQuantize, TorchTwin
 from edgekit.training.pruning import allocation
 from edgekit.training.pruning.allocation import Candidate, Kept
@@ -20,7 +20,7 @@ from edgekit.training.pruning.importance import loss_gradients, need_samples, sc
 from edgekit.training.pruning.latency_table import LatencyTable, least_loss, measure_table
 from edgekit.training.pruning.report import KeptWhole, LayerChannels, PruneReport
 from edgekit.training.pruning.reshapes import free_reshapes
-from edgekit.training.pruning.verification import fault_of
+from edgekit.training.pruning.verification import fault_between, fault_of, masked
 from edgekit.training.samples import Samples
 
 _MEASURED_ROUNDS = 6
@@ -59,6 +59,7 @@ def prune_structured(
             or if a pattern of ``config.keep`` names no layer.
         UnsupportedError: If nothing of the module can be pruned, with the reasons; or if it
             is quantized.
+        VerificationError: If the pruned network is not what it was with zeros instead.
         MissingToolError: If torch-pruning is not installed.
     """
     need_samples(config.importance, samples)
@@ -127,7 +128,7 @@ class _Pruning:
             allocation.uniform if self._config.allocation == "uniform" else allocation.over_all
         )
         kept = allocation.bisect(lambda share: chosen(candidates, share), cost, goal)
-        self._apply(self._module, candidates, allocation.refill(candidates, kept, cost, goal))
+        self._finish(candidates, allocation.refill(candidates, kept, cost, goal))
 
     def to_latency(
         self, goal: float, measure: Measure, before: tuple[float, float] | None
@@ -138,7 +139,7 @@ class _Pruning:
         first = table.base_ms if before is None else before[0]
         wanted = predicted = goal * first
         kept, now = self._closest(candidates, table, measure, predicted, wanted)
-        self._apply(self._module, candidates, kept)
+        self._finish(candidates, kept)
         return first, now
 
     def _closest(
@@ -228,6 +229,21 @@ class _Pruning:
             gone = candidates[root].removed(count)
             if gone:
                 graph.remove(candidates[root].group, gone)
+
+    def _finish(self, candidates: Mapping[str, Candidate], kept: Kept) -> None:
+        """Prunes the module itself, and checks what all groups together have done to it."""
+        gone = {
+            root: (candidates[root].group, candidates[root].removed(count))
+            for root, count in kept.items()
+        }
+        with_zeros = masked(self._module, gone)
+        self._apply(self._module, candidates, kept)
+        fault = fault_between(self._module, with_zeros, self._inputs)
+        if fault is not None:
+            raise VerificationError(
+                f"{type(self._module).__name__} was pruned wrongly: {fault}. Each layer alone "
+                "passed this check; please report it, and name layers in keep"
+            )
 
     def _unreachable(self, candidates: Mapping[str, Candidate], goal: float, least: float) -> str:
         layers = ", ".join(

@@ -10,7 +10,7 @@ whose channels are outputs of the network.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,8 +58,42 @@ def fault_of(
             "the network does not run without some of its channels, as where a reshape or a "
             f"padding states sizes as numbers ({type(error).__name__}: {_first_line(error)})"
         )
-    wanted = _run(_masked(module, group, gone), inputs)
+    wanted = _run(masked(module, {group.root: (group, gone)}), inputs)
     return _difference(found, wanted)
+
+
+def fault_between(
+    pruned: nn.Module, with_zeros: nn.Module, inputs: Sequence[Tensor]
+) -> str | None:
+    """How a pruned network differs from one whose channels are 0; None where it does not.
+
+    Args:
+        pruned: Not modified.
+        with_zeros: From `masked`; used up.
+        inputs: Arguments of their forward.
+    """
+    return _difference(_run(copy.deepcopy(pruned).eval(), inputs), _run(with_zeros, inputs))
+
+
+@torch.no_grad()
+def masked(module: nn.Module, gone: Mapping[str, tuple[ChannelGroup, Sequence[int]]]) -> nn.Module:
+    """A copy in which channels are 0 and nothing reads them.
+
+    Args:
+        module: Not modified.
+        gone: By root a group of the module, and the root's channels to clear.
+    """
+    result = copy.deepcopy(module).eval()
+    for group, channels in gone.values():
+        removed = set(channels)
+        for member in group.members:
+            indices = [
+                index
+                for index, root in zip(member.indices, member.roots, strict=True)
+                if root in removed
+            ]
+            _clear(result, member, indices)
+    return result
 
 
 def _difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> str | None:
@@ -96,21 +130,6 @@ def _scale_and_shift(norm: nn.Module, arguments: tuple[Tensor, ...], _: Tensor) 
     scale, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
     y = x * scale.reshape([*scale.shape, *spatial]) if isinstance(scale, Tensor) else x
     return y + bias.reshape([*bias.shape, *spatial]) if isinstance(bias, Tensor) else y
-
-
-@torch.no_grad()
-def _masked(module: nn.Module, group: ChannelGroup, gone: Iterable[int]) -> nn.Module:
-    """A copy in which the root's channels ``gone`` are 0, and nothing reads them."""
-    result = copy.deepcopy(module).eval()
-    removed = set(gone)
-    for member in group.members:
-        indices = [
-            index
-            for index, root in zip(member.indices, member.roots, strict=True)
-            if root in removed
-        ]
-        _clear(result, member, indices)
-    return result
 
 
 def _clear(root: nn.Module, member: Member, indices: list[int]) -> None:

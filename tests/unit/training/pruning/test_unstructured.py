@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 
 from edgekit.errors import ConfigError, UnsupportedError
 from edgekit.training.pruning.unstructured import (
@@ -61,6 +62,18 @@ def test_a_share_of_each_layer_removes_the_smallest(share: float, seed: int) -> 
         assert int((~mask).sum()) == int(share * mask.numel())
         if not bool(mask.all()):
             assert float(weight[mask].min()) >= float(weight[~mask].max())
+
+
+def test_the_masks_are_those_of_torch() -> None:
+    network = small()
+    reference = copy.deepcopy(network)
+    layers = {name: item for name, item in reference.named_modules() if hasattr(item, "groups")}
+    for layer in layers.values():
+        prune.l1_unstructured(layer, "weight", amount=0.25)  # type: ignore[no-untyped-call]
+    masks = magnitude_masks(network, 0.25, keep=("classifier",))
+    assert set(masks) == set(layers)
+    for name, mask in masks.items():
+        assert torch.equal(mask, layers[name].get_buffer("weight_mask").bool())
 
 
 def test_a_share_of_the_whole_network_has_one_threshold() -> None:
