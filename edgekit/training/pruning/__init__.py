@@ -1,0 +1,1 @@
+"""Pruning: whole channels (structured), and single weights (unstructured)."""

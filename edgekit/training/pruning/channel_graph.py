@@ -1,0 +1,259 @@
+"""Which channels of which layers can only be removed together.
+
+The dependencies come from torch-pruning (Fang et al., DepGraph: Towards Any Structural
+Pruning, CVPR 2023). This module is the only one that knows its interface.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.errors import MissingToolError, UnsupportedError
+from edgekit.training.pruning.attention import Heads, heads_of, set_heads
+
+PRODUCERS = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear,
+    nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+"""Layers whose output channels can be removed."""
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_ACTIVATIONS = (nn.PReLU,)
+CHANNEL_NORMS = (nn.LayerNorm, nn.GroupNorm)
+"""Norms whose statistics change when channels are removed."""
+_KNOWN = (*PRODUCERS, *BATCH_NORMS, *_ACTIVATIONS, *CHANNEL_NORMS)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A layer of a group, and the channels of it that belong there.
+
+    Attributes:
+        layer: Dotted name; of a parameter that no layer holds, its own.
+        module: The layer, or the parameter.
+        outputs: True where its output channels are concerned, False for its input channels.
+        indices: The channels of the layer.
+        roots: For each of them, the channel of the group's root that it goes with.
+    """
+
+    layer: str
+    module: nn.Module | nn.Parameter
+    outputs: bool
+    indices: tuple[int, ...]
+    roots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelGroup:
+    """Channels that can only be removed together.
+
+    Attributes:
+        root: Name of a layer whose output channels they are.
+        channels: Output channels of that layer.
+        blocks: The same positions of so many blocks of neighbouring channels go together, as
+            grouped convolutions need it.
+        members: All layers concerned, the root first.
+        heads: Attention heads that the channels belong to; they go as a whole, so that the
+            scale of the products, which depends on their width, stays.
+    """
+
+    root: str
+    channels: int
+    blocks: int
+    members: tuple[Member, ...]
+    heads: Heads | None = None
+
+    @property
+    def width(self) -> int:
+        """Channels that one position removes."""
+        return self.heads.width if self.heads is not None else self.blocks
+
+    @property
+    def positions(self) -> int:
+        """What can be removed one by one: channels in a block, or heads."""
+        return self.channels // self.width
+
+    def channels_at(self, positions: Iterable[int]) -> list[int]:
+        """Channels of the root at these positions, sorted."""
+        chosen = sorted(positions)
+        if self.heads is not None:
+            return [at * self.width + index for at in chosen for index in range(self.width)]
+        return [block * self.positions + at for block in range(self.blocks) for at in chosen]
+
+    def by_position(self, values: Tensor) -> Tensor:
+        """Sums a number a channel to a number a position."""
+        if self.heads is not None:
+            return values.reshape(self.positions, self.width).sum(dim=1)
+        return values.reshape(self.blocks, self.positions).sum(dim=0)
+
+    def step(self, round_to: int) -> int:
+        """Positions to which the number of those left has to be rounded."""
+        return round_to // math.gcd(round_to, self.width)
+
+    @property
+    def producers(self) -> tuple[str, ...]:
+        """Layers that make the channels."""
+        return producers(self.members)
+
+
+def producers(members: Iterable[Member]) -> tuple[str, ...]:
+    """Convolutions and linear layers whose output channels are concerned."""
+    return tuple(
+        dict.fromkeys(
+            member.layer
+            for member in members
+            if member.outputs and isinstance(member.module, PRODUCERS)
+        )
+    )
+
+
+class ChannelGraph:
+    """The groups of one module. It has to be made anew for a copy.
+
+    Attributes:
+        module: What it was made of; `remove` changes it in place.
+    """
+
+    def __init__(self, module: nn.Module, inputs: Sequence[Tensor]) -> None:
+        """Runs the module once in evaluation mode.
+
+        Args:
+            module: Not modified.
+            inputs: Arguments of its forward.
+
+        Raises:
+            MissingToolError: If torch-pruning is not installed.
+            UnsupportedError: If the dependencies between its channels cannot be told.
+        """
+        self.module = module
+        self._tp = _torch_pruning()
+        with _kept_modes(module):
+            self._graph = self._build(tuple(inputs))
+
+    def _build(self, inputs: tuple[Tensor, ...]) -> Any:
+        graph = self._tp.DependencyGraph()
+        try:
+            return graph.build_dependency(
+                self.module,
+                example_inputs=inputs,
+                forward_fn=lambda module, arguments: module(*arguments),
+                verbose=False,
+            )
+        except Exception as error:
+            raise UnsupportedError(
+                f"{type(self.module).__name__} cannot be pruned in structure: torch-pruning "
+                f"fails to tell which of its channels depend on each other "
+                f"({type(error).__name__}: {error}). Shuffled channels (a reshape to 5 axes and "
+                "back) are a known cause. Use unstructured pruning, or prune another model"
+            ) from error
+
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """All groups in the order of the trace, also those that must not be pruned."""
+        with _quiet():
+            return tuple(
+                self._read(group)
+                for group in self._graph.get_all_groups(root_module_types=list(PRODUCERS))
+            )
+
+    def remove(self, group: ChannelGroup, channels: Sequence[int]) -> None:
+        """Removes output channels of a layer and all that depends on them.
+
+        Args:
+            group: Of this module, or of one that it is a copy of.
+            channels: Their indices in the group's root, as `ChannelGroup.channels_at` gives.
+        """
+        layer = self.module.get_submodule(group.root)
+        frozen = {name for name, item in self.module.named_parameters() if not item.requires_grad}
+        pruner = self._graph.get_pruner_of_module(layer)
+        with _quiet():
+            self._graph.get_pruning_group(layer, pruner.prune_out_channels, list(channels)).prune()
+        for name, item in self.module.named_parameters():
+            item.requires_grad_(name not in frozen)
+        if group.heads is not None:
+            gone = len(channels) // group.heads.width
+            set_heads(self.module, group.heads, group.heads.count - gone)
+
+    def _read(self, group: Any) -> ChannelGroup:
+        names: dict[Any, str] = {module: name for name, module in self.module.named_modules()}
+        parameters = {id(item): name for name, item in self.module.named_parameters()}
+        members = []
+        for item in group.items:
+            target = item.dep.target.module
+            name = names.get(target) if isinstance(target, nn.Module) else None
+            name = parameters.get(id(target)) if isinstance(target, nn.Parameter) else name
+            if name is None:
+                continue  # an operator without parameters
+            outputs = bool(self._graph.is_out_channel_pruning_fn(item.dep.handler))
+            members.append(Member(name, target, outputs, tuple(item.idxs), tuple(item.root_idxs)))
+        root = members[0]
+        blocks = math.lcm(*(_blocks_of(member) for member in members))
+        heads = heads_of(self.module, producers(members)) if blocks == 1 else None
+        return ChannelGroup(root.layer, len(root.indices), blocks, tuple(members), heads)
+
+
+def unknown_members(group: ChannelGroup) -> tuple[str, ...]:
+    """Layers of a group of which edgekit does not know how they store their channels."""
+    return tuple(
+        f"{member.layer} ({type(member.module).__name__})"
+        for member in group.members
+        if not isinstance(member.module, (*_KNOWN, nn.Parameter))
+    )
+
+
+def is_depthwise(module: object) -> bool:
+    """True for a convolution that has a group for each of its channels."""
+    groups = getattr(module, "groups", 1)
+    return bool(groups > 1 and groups == getattr(module, "out_channels", 0))
+
+
+def _blocks_of(member: Member) -> int:
+    module = member.module
+    if isinstance(module, nn.GroupNorm):
+        return module.num_groups
+    groups = getattr(module, "groups", 1)
+    return 1 if is_depthwise(module) else int(groups)
+
+
+def _torch_pruning() -> Any:
+    try:
+        import torch_pruning
+    except ImportError as error:
+        raise MissingToolError.for_extra("torch_pruning", "prune", "prune channels") from error
+    return torch_pruning
+
+
+class _kept_modes:  # noqa: N801 - reads as a function
+    """Tracing needs evaluation mode and gradients; afterwards everything is as before."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._modes = [(item, item.training) for item in module.modules()]
+        self._frozen = [item for item in module.parameters() if not item.requires_grad]
+        self._module = module
+        self._stack: list[Any] = []
+
+    def __enter__(self) -> None:
+        self._module.eval()
+        for item in self._frozen:
+            item.requires_grad_(item.is_floating_point())
+        self._stack = [torch.enable_grad(), _quiet()]
+        for context in self._stack:
+            context.__enter__()
+
+    def __exit__(self, *problem: object) -> None:
+        for context in reversed(self._stack):
+            context.__exit__(*problem)
+        for item in self._frozen:
+            item.requires_grad_(False)
+        for module, mode in self._modes:
+            module.training = mode
+
+
+def _quiet() -> warnings.catch_warnings[None]:
+    """What torch-pruning warns of (parameters without a layer) is checked afterwards."""
+    return warnings.catch_warnings(action="ignore")

@@ -1,0 +1,137 @@
+"""Channels go where they cost the most time for their importance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from edgekit.errors import ConfigError, InputError
+from edgekit.training.pruning.allocation import Candidate, Kept, everything
+from edgekit.training.pruning.channel_graph import ChannelGroup
+from edgekit.training.pruning.config import PruneConfig
+from edgekit.training.pruning.cost import cost_of
+from edgekit.training.pruning.latency_table import LatencyTable, least_loss, measure_table
+from edgekit.training.pruning.structured import prune_structured
+from tests.unit.training.pruning.networks import images, small
+
+TABLE = LatencyTable(
+    10.0, {"a": ((8, 4.0), (16, 6.0), (32, 10.0)), "b": ((8, 9.0), (16, 9.0), (32, 10.0))}
+)
+
+
+def candidate(root: str, scores: list[float], step: int = 8) -> Candidate:
+    group = ChannelGroup(root, len(scores), 1, ())
+    return Candidate(group, torch.tensor(scores, dtype=torch.float64), step)
+
+
+def test_between_points_it_is_linear() -> None:
+    assert TABLE.ms("a", 16) == 6.0
+    assert TABLE.ms("a", 24) == 8.0
+    assert TABLE.ms("a", 12) == 5.0
+    assert TABLE.ms("a", 4) == 4.0
+    assert TABLE.predict({"a": 24, "b": 16}) == 10.0 - 2.0 - 1.0
+
+
+def test_what_was_not_measured_is_refused() -> None:
+    with pytest.raises(InputError, match="no layer 'c'; it has a, b"):
+        TABLE.ms("c", 8)
+    with pytest.raises(InputError, match="at most 32 channels"):
+        TABLE.ms("a", 33)
+
+
+@pytest.mark.parametrize(
+    ("base", "points"),
+    [
+        (0.0, ((1, 1.0),)),
+        (float("nan"), ((1, 1.0),)),
+        (1.0, ()),
+        (1.0, ((4, 1.0), (2, 1.0))),
+        (1.0, ((4, 1.0), (4, 2.0))),
+        (1.0, ((0, 1.0), (2, 1.0))),
+        (1.0, ((1, -1.0),)),
+    ],
+)
+def test_impossible_tables_are_refused(base: float, points: tuple[tuple[int, float], ...]) -> None:
+    with pytest.raises(InputError):
+        LatencyTable(base, {"a": points})
+
+
+def test_each_step_loses_the_least_for_a_millisecond() -> None:
+    # 8 channels of a save 2 ms and lose 8; of b they save 0.5 ms and lose 0.8.
+    candidates = {"a": candidate("a", [1.0] * 32), "b": candidate("b", [0.1] * 32)}
+    assert least_loss(candidates, TABLE, 9.5) == {"a": 32, "b": 24}
+    assert least_loss(candidates, TABLE, 9.0) == {"a": 32, "b": 16}
+    # Below 16 channels b saves nothing more.
+    assert least_loss(candidates, TABLE, 7.0) == {"a": 24, "b": 16}
+    with pytest.raises(ConfigError, match=r"3 ms of 10 ms are left and 2 ms are wanted"):
+        least_loss(candidates, TABLE, 2.0)
+
+
+def test_a_step_that_saves_nothing_is_taken_with_the_next() -> None:
+    table = LatencyTable(10.0, {"a": ((8, 5.0), (16, 10.0), (24, 10.0), (32, 10.0))})
+    assert least_loss({"a": candidate("a", [1.0] * 32)}, table, 9.0) == {"a": 8}
+
+
+def test_the_table_holds_what_was_measured() -> None:
+    candidates = {"a": candidate("a", [1.0] * 32), "b": candidate("b", [1.0] * 16)}
+    seen: list[Kept] = []
+
+    def make(kept: Kept) -> nn.Module:
+        seen.append(dict(kept))
+        return nn.Linear(kept["a"], kept["b"])
+
+    def measure(module: nn.Module) -> float:
+        assert isinstance(module, nn.Linear)
+        return module.in_features + module.out_features / 10
+
+    table = measure_table(candidates, make, measure)
+    assert table.base_ms == 33.6
+    assert table.points["a"] == ((8, 9.6), (16, 17.6), (24, 25.6), (32, 33.6))
+    assert table.points["b"] == ((8, 32.8), (16, 33.6))
+    assert seen[0] == everything(candidates)
+
+
+def by_macs(slow: str, factor: float) -> Callable[[nn.Module], float]:
+    """A clock that counts MACs, and a layer's output channels once more."""
+
+    def measure(module: nn.Module) -> float:
+        weight = module.get_submodule(slow).get_parameter("weight")
+        return cost_of(module, [images()]).macs * 1e-6 + factor * len(weight)
+
+    return measure
+
+
+@pytest.mark.parametrize("slow", ["first", "grouped"])
+def test_a_network_is_pruned_where_it_is_slow(slow: str) -> None:
+    network = small()
+    measure = by_macs(slow, 1.0)
+    before = measure(network)
+    config = PruneConfig(allocation="latency", latency_ratio=0.6, round_to=4)
+    report = prune_structured(network, images(), config, measure=measure)
+    assert report.latency_ms == (before, measure(network))
+    assert measure(network) <= 0.6 * before
+    shares = {item.layer: item.after / item.before for item in report.channels}
+    assert min(shares, key=lambda layer: shares[layer]) == slow
+
+
+def test_a_clock_that_shows_no_gain_ends_in_an_error() -> None:
+    config = PruneConfig(allocation="latency", latency_ratio=0.6, round_to=4)
+    with pytest.raises(ConfigError, match="latency_ratio cannot be reached"):
+        prune_structured(small(), images(), config, measure=lambda module: 10.0)
+
+
+def test_gains_that_do_not_add_up_end_in_an_error() -> None:
+    layers = {"first": 16, "second": 32, "grouped": 48}
+
+    def measure(module: nn.Module) -> float:
+        """One layer with fewer channels saves time, several save nothing."""
+        found = {name: len(module.get_submodule(name).get_parameter("weight")) for name in layers}
+        (share, *others) = sorted(found[name] / layers[name] for name in layers)
+        return 10.0 * share if others == [1.0, 1.0] else 10.0
+
+    config = PruneConfig(allocation="latency", latency_ratio=0.2, round_to=16)
+    with pytest.raises(ConfigError, match="2 ms are wanted, and 10 ms were measured"):
+        prune_structured(small(), images(), config, measure=measure)
