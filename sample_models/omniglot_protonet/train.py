@@ -1,9 +1,9 @@
 """Trains the encoder on episodes of the training alphabets, and writes calibration data.
 
-    python -m sample_models.omniglot_protonet.train [--output FOLDER]
+    python -m sample_models.omniglot_protonet.train [--calibration-only]
 
 from the repository root, with Omniglot in EDGEKIT_DATA. It writes omniglot_protonet.safetensors
-and omniglot_calibration.npz.
+here, and out/omniglot_calibration.npz, which edgekit.toml calibrates with.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from edgekit.training.few_shot.training import EpisodeTrainConfig, train_on_epis
 from sample_models.omniglot_protonet.model import Encoder, omniglot_protonet
 
 FOLDER = Path(__file__).parent
+WEIGHTS = FOLDER / "omniglot_protonet.safetensors"
 SEED = 0
 CALIBRATION_SAMPLES = 256
 
@@ -45,6 +46,7 @@ def train_encoder(characters: Characters) -> Encoder:
 
 def write_calibration(path: Path) -> None:
     """Drawings of the training alphabets, ``image`` of ``float32[256, 1, 28, 28]``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     characters = read_characters("train")
     chosen = spread(len(characters.labels), CALIBRATION_SAMPLES)
     np.savez_compressed(path, image=characters.inputs()[chosen])
@@ -53,12 +55,12 @@ def write_calibration(path: Path) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder for the files")
-    folder = parser.parse_args().output
-    folder.mkdir(parents=True, exist_ok=True)
-    write_calibration(folder / "omniglot_calibration.npz")
-    encoder = train_encoder(read_characters("train", rotations=True))
-    save_file(encoder.state_dict(), folder / "omniglot_protonet.safetensors")
+    parser.add_argument("--calibration-only", action="store_true", help="do not train")
+    arguments = parser.parse_args()
+    write_calibration(FOLDER / "out" / "omniglot_calibration.npz")
+    if not arguments.calibration_only:
+        encoder = train_encoder(read_characters("train", rotations=True))
+        save_file(encoder.state_dict(), WEIGHTS)
 
 
 if __name__ == "__main__":
