@@ -34,6 +34,11 @@ class Maml(FrozenModel):
     inner_steps: int = Field(5, ge=1, description="Gradient steps on the support.")
     inner_lr: float = Field(0.4, gt=0, description="Learning rate of these steps.")
     first_order: bool = Field(False, description="Take the inner gradients as constants.")
+    queries_alone: bool = Field(
+        False,
+        description="Predict each query in a batch with the support alone, so that in training "
+        "mode no prediction depends on other queries.",
+    )
 
     def adapt(
         self, model: nn.Module, episode: Episode, *, differentiable: bool
@@ -84,7 +89,11 @@ class Maml(FrozenModel):
         with torch.enable_grad():
             weights = self.adapt(model, episode, differentiable=False)
         with torch.no_grad():
-            return _scores(model, weights, episode.queries, episode.ways).argmax(dim=1)
+            if not self.queries_alone:
+                return _scores(model, weights, episode.queries, episode.ways).argmax(dim=1)
+            batches = (torch.cat([episode.support, item[None]]) for item in episode.queries)
+            found = [_scores(model, weights, batch, episode.ways)[-1] for batch in batches]
+            return torch.stack(found).argmax(dim=1)
 
 
 def _scores(model: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor, ways: int) -> Tensor:

@@ -134,6 +134,42 @@ def test_training_mode_takes_the_statistics_of_the_batch() -> None:
     assert stored[0] != pytest.approx(stored[1], rel=1e-2)
 
 
+def test_queries_alone_do_not_depend_on_each_other() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).double().train()
+    episode = random_task(2, 4, 30, 3)
+    half = Episode(
+        support=episode.support,
+        support_labels=episode.support_labels,
+        queries=episode.queries[:20],
+        query_labels=episode.query_labels[:20],
+        ways=2,
+    )
+    alone = Maml(inner_steps=2, queries_alone=True)
+    expected = alone.predict(model, episode)
+    assert torch.equal(alone.predict(model, half), expected[:20])
+    # Stored statistics make no batch of it, so that both ways agree.
+    model.eval()
+    together = Maml(inner_steps=2).predict(model, episode)
+    assert torch.equal(alone.predict(model, episode), together)
+
+
+def test_a_batch_of_queries_decides_together_in_training_mode() -> None:
+    """One more query far off moves the statistics, and with them the others' classes."""
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).double().train()
+    episode = random_task(2, 4, 30, 3)
+    moved = Episode(
+        support=episode.support,
+        support_labels=episode.support_labels,
+        queries=torch.cat([episode.queries, torch.full((1, 3), 300.0, dtype=torch.float64)]),
+        query_labels=torch.cat([episode.query_labels, torch.zeros(1, dtype=torch.int64)]),
+        ways=2,
+    )
+    for alone in (False, True):
+        maml = Maml(inner_steps=2, queries_alone=alone)
+        same = torch.equal(maml.predict(model, moved)[:60], maml.predict(model, episode))
+        assert same is alone
+
+
 def test_frozen_weights_stay() -> None:
     model = network()
     frozen = next(model.parameters())
