@@ -35,10 +35,6 @@ def test_four_blocks_of_64_channels_give_64_numbers() -> None:
 
 def test_the_project_can_be_planned() -> None:
     project = load_project(SAMPLE / "edgekit.toml")
-    if not (SAMPLE / "out" / "omniglot_calibration.npz").is_file():
-        pytest.skip(
-            "no calibration data; python -m sample_models.omniglot_protonet.train makes it"
-        )
     plan = build_plan(project)
     assert plan.step("lower-tflite-int8").inputs["model"].step == "quantize"
 
