@@ -133,7 +133,7 @@ def embedded(encoder: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """Embeddings in evaluation mode, ``[n, width]``."""
     encoder.eval()
     with torch.inference_mode():
-        return torch.cat([encoder(part) for part in inputs.split(256)]).clone()
+        return torch.cat([encoder(part) for part in torch.split(inputs, 256)]).clone()
 
 
 def trained(name: str, train_set: Characters) -> nn.Module:

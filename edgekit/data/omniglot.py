@@ -220,8 +220,9 @@ def _decode(members: Sequence[tuple[Path, str]]) -> npt.NDArray[np.uint8]:
 def _content(opened: zipfile.ZipFile, archive: Path, name: str) -> bytes:
     try:
         return opened.read(name)
-    # A damaged member fails in its checksum, its stream, its length or its header.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    # A damaged member fails in its checksum, stream, length or header; the last of these
+    # stands for a compression that is not known and for one that wants a password.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise InputError(
             f"Drawing {name} in {archive} is damaged ({error}). Fetch the zip again."
         ) from error
