@@ -27,15 +27,21 @@ def test_attention_and_loss_by_hand() -> None:
     assert matching.predict(nn.Identity(), episode).tolist() == [0, 1]
 
 
-def test_probabilities_are_those_of_numpy() -> None:
+@pytest.mark.parametrize("sharpness", [1.0, 10.0])
+def test_probabilities_are_those_of_numpy(sharpness: float) -> None:
     episode = random_task(ways=4, shots=3, queries=5, width=6)
     queries, support = episode.queries.numpy(), episode.support.numpy()
     norms = np.outer(np.linalg.norm(queries, axis=1), np.linalg.norm(support, axis=1))
-    weights = np.exp(queries @ support.T / norms)
+    weights = np.exp(sharpness * (queries @ support.T) / norms)
     weights /= weights.sum(axis=1, keepdims=True)
     expected = np.stack([weights[:, 3 * k : 3 * k + 3].sum(axis=1) for k in range(4)], axis=1)
-    found = matching.probabilities(nn.Identity(), episode).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    found = matching.probabilities(nn.Identity(), episode, sharpness)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-11)
+    predicted = matching.predict(nn.Identity(), episode, sharpness)
+    assert predicted.tolist() == expected.argmax(axis=1).tolist()
+    chosen = expected[np.arange(20), episode.query_labels.numpy()]
+    loss = float(matching.loss(nn.Identity(), episode, sharpness))
+    assert loss == pytest.approx(-np.log(chosen).mean(), rel=1e-11)
 
 
 def test_lengths_do_not_count_and_zeros_are_alike_to_all() -> None:
