@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,12 @@ SHOTS = (1, 5)
 MATCHING = EpisodeTrainConfig(episode=EpisodeShape(ways=20, shots=1, queries=5), steps=2000)
 MATCHING_SHARP = MATCHING.model_copy(update={"steps": 1200})
 SHARPNESS = 10
-MAML = EpisodeTrainConfig(
+MAML_CONFIG = EpisodeTrainConfig(
     episode=EpisodeShape(ways=5, shots=1, queries=5), steps=800, episodes_per_step=4, lr=1e-3
 )
-MAML_TRAINING = Maml(inner_steps=1, inner_lr=0.4)
-MAML_TEST = Maml(inner_steps=3, inner_lr=0.4)
+# The paper takes 3 steps in the test; with weights trained this briefly the second and third
+# overshoot also on characters that were trained with (5 shots: 91 % instead of 97 %).
+MAML = Maml(inner_steps=1, inner_lr=0.4)
 
 type Floats = npt.NDArray[np.float32]
 type EpisodeMethod = Callable[[nn.Module, Episode], torch.Tensor]
@@ -90,7 +91,7 @@ CONDITIONS = (
 NOTES = (
     "Trained with one shot, also for the row of 5: prototypical networks for {steps_prototypes} "
     "and matching networks for {steps_matching} episodes of 20 ways, MAML for {steps_maml} steps "
-    "of {episodes_maml} episodes of 5 ways (1 inner step, 3 in the test, rate 0.4). Matching "
+    "of {episodes_maml} episodes of 5 ways (1 inner step of rate 0.4, in the test, too). Matching "
     "networks with sharper attention ({steps_sharp} episodes) were added after the published form "
     "had been seen to do badly; the factor is the only one tried. The papers "
     "state 98 to 99 % for 5 ways and 1 shot, with some 1,200 characters of many alphabets to "
@@ -158,7 +159,7 @@ def trained(name: str) -> nn.Module:
     loss, config = {
         "matching": (matching.loss, MATCHING),
         "matching_sharp": (sharp(matching.loss), MATCHING_SHARP),
-        "maml": (MAML_TRAINING.loss, MAML),
+        "maml": (MAML.loss, MAML_CONFIG),
     }[name]
     train_set = read_characters("train", rotations=True)
     inputs = torch.from_numpy(train_set.inputs())
@@ -174,8 +175,11 @@ def trained(name: str) -> nn.Module:
     return model
 
 
-def method_rows(kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Accuracy of each method, 1 and 5 shots; rows in ``kept`` are not measured again."""
+def method_rows(kept: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Accuracy of each method, 1 and 5 shots; rows in ``kept`` are not measured again.
+
+    Gives all rows that there are after each method.
+    """
     test_set = read_characters("test")
     pixels = torch.from_numpy(test_set.inputs())
     by_name = {row["method"]: row for row in kept}
@@ -189,7 +193,7 @@ def method_rows(kept: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             row[f"shots_{shots}"] = interval(found)
         print(row, flush=True)
         by_name[name] = row
-    return [by_name[name] for name in METHODS]
+        yield [by_name[name] for name in METHODS if name in by_name]
 
 
 def metric(name: str, predict: EpisodeMethod) -> Prepare:
@@ -301,10 +305,9 @@ def conditions() -> dict[str, Any]:
         "steps_prototypes": protonet.CONFIG.steps,
         "steps_matching": MATCHING.steps,
         "steps_sharp": MATCHING_SHARP.steps,
-        "steps_maml": MAML.steps,
-        "episodes_maml": MAML.episodes_per_step,
-        "maml_training": MAML_TRAINING.model_dump(),
-        "maml_test": MAML_TEST.model_dump(),
+        "steps_maml": MAML_CONFIG.steps,
+        "episodes_maml": MAML_CONFIG.episodes_per_step,
+        "maml": MAML.model_dump(),
     }
 
 
@@ -350,12 +353,19 @@ def main() -> None:
     part = parser.parse_args().part
     results: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     results["conditions"] = conditions()
-    for name in ("artifacts", "methods"):
-        if part in (None, name):
-            kept = results.get(name, ())
-            results[name] = artifact_rows() if name == "artifacts" else method_rows(kept)
-            RESULT.write_text(json.dumps(results, indent=1) + "\n")
-            RESULT.with_suffix(".md").write_text(markdown(results))
+    if part in (None, "artifacts"):
+        results["artifacts"] = artifact_rows()
+    write(results)
+    if part in (None, "methods"):
+        for rows in method_rows(results.get("methods", ())):
+            results["methods"] = rows
+            write(results)
+
+
+def write(results: dict[str, Any]) -> None:
+    """Both files."""
+    RESULT.write_text(json.dumps(results, indent=1) + "\n")
+    RESULT.with_suffix(".md").write_text(markdown(results))
 
 
 METHODS: dict[str, Prepare] = {
@@ -365,8 +375,8 @@ METHODS: dict[str, Prepare] = {
     f"matching networks, cosines times {SHARPNESS}": metric(
         "matching_sharp", sharp(matching.predict)
     ),
-    "MAML, queries as one batch": adapting(MAML_TEST),
-    "MAML, queries alone": adapting(MAML_TEST.model_copy(update={"queries_alone": True})),
+    "MAML, queries as one batch": adapting(MAML),
+    "MAML, queries alone": adapting(MAML.model_copy(update={"queries_alone": True})),
 }
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Maml(FrozenModel):
     stored ones. Neither changes the model's weights or buffers.
     """
 
-    inner_steps: int = Field(5, ge=1, description="Gradient steps on the support.")
+    inner_steps: int = Field(1, ge=1, description="Gradient steps on the support.")
     inner_lr: float = Field(0.4, gt=0, description="Learning rate of these steps.")
     first_order: bool = Field(False, description="Take the inner gradients as constants.")
     queries_alone: bool = Field(
