@@ -1,0 +1,1 @@
+"""Few-shot classification: classes that are learnt from a handful of examples."""
