@@ -9,7 +9,9 @@ whose channels are outputs of the network.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -51,8 +53,10 @@ def fault_of(
     gone = group.channels_at(half.tolist())
     pruned = copy.deepcopy(module).eval()
     try:
-        ChannelGraph(pruned, inputs).remove(group, gone)
-        found = _run(pruned, inputs)
+        # An fx graph that fails prints its code, besides raising; here failing is an answer.
+        with contextlib.redirect_stderr(io.StringIO()):
+            ChannelGraph(pruned, inputs).remove(group, gone)
+            found = _run(pruned, inputs)
     except Exception as error:
         return (
             "the network does not run without some of its channels, as where a reshape or a "
