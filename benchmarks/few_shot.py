@@ -327,6 +327,8 @@ def markdown(results: dict[str, Any]) -> str:
         f"| {row['method']} | {cell(row['shots_1'])} | {cell(row['shots_5'])} |"
         for row in results.get("methods", ())
     ]
+    measured = {row["method"] for row in results.get("methods", ())}
+    lines += [f"| {name} | not measured | not measured |" for name in METHODS.keys() - measured]
     lines += ["", NOTES.format(**facts), "", "## The encoder on three targets", ""]
     lines += [ARTIFACT_CONDITIONS, ""]
     lines += [
