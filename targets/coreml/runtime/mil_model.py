@@ -110,14 +110,20 @@ class MilModel:
             InputError: If a feed is missing, unknown, or of the wrong shape or type.
         """
         values = self._arguments(feeds)
-        values.update((state or self.make_state()).values)
+        held = self.make_state() if state is None else state
+        states = {name for name, kind in self._types.items() if isinstance(kind, StateType)}
+        if held.values.keys() != states:
+            raise InputError(
+                f"{self.package.path.name}: the state belongs to another model; make one by this "
+                "model's make_state()."
+            )
+        # Operators write into these tensors, so the state needs no update afterwards.
+        values.update(held.values)
         seen = None if observer is None else _observing(observer, self._results)
         with torch.inference_mode():
             self._planner.current = values
             self._planner.observer = seen
             results = self._plan.run(values, seen)
-        if state is not None:
-            state.values = {name: values[name] for name in state.values}
         return {
             name: self._output(name, result)
             for name, result in zip(self._plan.outputs, results, strict=True)
