@@ -215,3 +215,49 @@ def test_optional_inputs_take_their_default(tmp_path: Path) -> None:
     file.write_bytes(spec.SerializeToString())
     (found,) = MilModel(path).predict({"x": X}).values()
     np.testing.assert_array_equal(found, X + np.float32(1.5))
+
+
+@pytest.mark.parametrize("vector", [1, 2])
+def test_sparse_palettes(vector: int, tmp_path: Path) -> None:
+    from coremltools.converters.mil.mil import types
+
+    rng = np.random.default_rng(6)
+    rows = 4 // vector
+    mask = rng.integers(0, 2, (rows, 8)).astype(np.uint8)
+    indices = rng.integers(0, 4, int(mask.sum())).astype(np.uint8)
+    lut = random((1, 4, 4, vector), 7)
+
+    def made() -> Any:
+        one, two = (types.nptype_from_builtin(kind) for kind in (types.uint1, types.uint2))
+        dense_mask, values = mb.constexpr_lut_to_sparse(
+            indices_mask=mask.astype(one), indices_nonzero_data=indices.astype(two), lut=lut,
+            vector_axis=0,
+        )  # fmt: skip
+        return mb.constexpr_sparse_to_dense(nonzero_data=values, mask=dense_mask)
+
+    found = weights_of(made, tmp_path, "iOS18")
+    expected = np.zeros((rows, vector, 8), np.float32)
+    for index, (row, column) in zip(indices, np.argwhere(mask), strict=True):
+        expected[row, :, column] = lut[0, column // 2, index]
+    np.testing.assert_array_equal(found, expected.reshape(4, 8))
+
+
+def test_sparse_weights_in_blocks(tmp_path: Path) -> None:
+    from coremltools.converters.mil.mil import types
+
+    rng = np.random.default_rng(8)
+    mask = rng.integers(0, 2, (4, 8)).astype(np.uint8)
+    stored = rng.integers(-128, 128, int(mask.sum())).astype(np.int8)
+    scale = np.abs(random((4, 2), 9)) + np.float32(0.1)
+
+    def made() -> Any:
+        bits = mask.astype(types.nptype_from_builtin(types.uint1))
+        dense_mask, values = mb.constexpr_sparse_blockwise_shift_scale(
+            data_mask=bits, nonzero_data=stored, scale=scale
+        )
+        return mb.constexpr_sparse_to_dense(nonzero_data=values, mask=dense_mask)
+
+    found = weights_of(made, tmp_path, "iOS18")
+    expected = np.zeros((4, 8), np.float32)
+    expected[mask == 1] = stored
+    np.testing.assert_array_equal(found, expected * scale.repeat(4, axis=1))
