@@ -34,7 +34,6 @@ def conv(
     """Cross-correlation over 1 to 3 spatial axes, channels on axis 1."""
     count = x.ndim - 2
     strides, dilations = strides or [1] * count, dilations or [1] * count
-    _check_window(x, weight, (strides, dilations, groups))
     reach = [d * (k - 1) + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
     pads = spatial_pads(pad_type, pad, x.shape[2:], reach, strides)
     if all(before == after for before, after in pads):
@@ -46,6 +45,7 @@ def conv(
         x = x.contiguous(memory_format=torch.channels_last)
         key = ("packed", tuple(x.shape))
         if key not in call.cache:
+            _check_window(x, weight, (strides, dilations, groups))
             call.cache[key] = pack(weight, (padding, strides, dilations, groups), x.shape)
         return convolve_packed(x, call.cache[key], bias, (padding, strides, dilations, groups))
     return _CONV[count](x, weight, bias, strides, padding, dilations, groups)
