@@ -6,12 +6,14 @@ Source: ``Model.proto`` and ``FeatureTypes.proto`` of coremltools (BSD-3-Clause)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgekit.targets.coreml.package.wire import (
     DamageError,
     entries,
     fields,
+    float32,
+    float64,
     message,
     number,
     packed_varints,
@@ -49,6 +51,8 @@ class Feature:
         shapes: The shapes that are allowed where they are enumerated.
         image: For images.
         optional: Whether it can be left out.
+        default: What each element is where an optional array is left out; None where the
+            package does not say.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Feature:
     shapes: tuple[tuple[int, ...], ...] = ()
     image: ImageType | None = None
     optional: bool = False
+    default: float | None = None
 
     def open_shape(self) -> tuple[int | None, ...]:
         """Sizes, None where more than one is allowed."""
@@ -182,10 +187,7 @@ def _feature(data: memoryview) -> Feature:
         raise DamageError(f"feature {name!r} has no type")
     if not optional:
         return feature
-    return Feature(
-        name, feature.kind, feature.dtype, feature.shape, feature.ranges, feature.shapes,
-        feature.image, True,
-    )  # fmt: skip
+    return replace(feature, optional=True)
 
 
 _PLAIN = {1: "int64", 2: "double", 3: "text", 6: "dictionary", 7: "sequence"}
@@ -220,6 +222,7 @@ def _array(name: str, data: memoryview) -> Feature:
     dtype = ""
     shapes: list[tuple[int, ...]] = []
     ranges: list[Range] = []
+    default: float | None = None
     for index, kind, value in fields(data):
         if index == 1:
             shape += packed_varints(kind, value)
@@ -234,9 +237,17 @@ def _array(name: str, data: memoryview) -> Feature:
             shapes += [_sizes(message(v)) for i, _, v in fields(message(value)) if i == 1]
         elif index == 31:
             ranges += [_range(message(v)) for i, _, v in fields(message(value)) if i == 1]
+        elif index == 41:
+            default = signed(value)
+        elif index == 51:
+            default = float32(value)
+        elif index == 61:
+            default = float64(value)
     if len({len(sizes) for sizes in shapes}) > 1:
         raise DamageError(f"feature {name!r} has enumerated shapes of different ranks")
-    return Feature(name, "array", dtype, tuple(shape), tuple(ranges), tuple(shapes))
+    return Feature(
+        name, "array", dtype, tuple(shape), tuple(ranges), tuple(shapes), default=default
+    )
 
 
 def _range(data: memoryview) -> Range:

@@ -83,9 +83,20 @@ class Package:
     def _weights(self, name: str) -> Path:
         """The weight file; its name is relative to the model file, and stays in the package."""
         path = self.folder / name.removeprefix(_MODEL_PATH)
-        if not path.resolve().is_relative_to(self.path.resolve()):
-            raise InputError(f"{self.path} refers to weights outside of it: {name}.")
-        if not path.is_file():
+        try:
+            inside = path.resolve().is_relative_to(self.path.resolve())
+            present = path.is_file()
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.path} is damaged: {name!r} is no name of a weight file ({error}). Copy "
+                "the package again."
+            ) from error
+        if not inside:
+            raise InputError(
+                f"{self.path} refers to weights outside of it: {name}. The package is damaged; "
+                "convert the model again."
+            )
+        if not present:
             raise InputError(
                 f"{self.path} is incomplete: its weights {path.relative_to(self.path)} are "
                 "missing. Copy the whole folder, or convert the model again."

@@ -132,3 +132,15 @@ def float32(value: int | memoryview) -> float:
     if len(data) != 4:
         raise DamageError(f"a float has {len(data)} bytes")
     return float(struct.unpack("<f", data)[0])
+
+
+def float64(value: int | memoryview) -> float:
+    """A number of eight bytes.
+
+    Raises:
+        DamageError: If there are not eight.
+    """
+    data = message(value)
+    if len(data) != 8:
+        raise DamageError(f"a double has {len(data)} bytes")
+    return float(struct.unpack("<d", data)[0])

@@ -13,9 +13,10 @@ import torch
 from edgekit.errors import InputError
 from edgekit.targets.coreml.package import Package, read_package
 from edgekit.targets.coreml.package.description import Description, Feature
-from edgekit.targets.coreml.package.program import NamedType
+from edgekit.targets.coreml.package.program import NamedType, Program
 from edgekit.targets.coreml.package.types import StateType, TensorType
 from edgekit.targets.coreml.runtime.images import image_array
+from edgekit.targets.coreml.runtime.name_check import check_names
 from edgekit.targets.coreml.runtime.plan import Planner
 from edgekit.targets.coreml.runtime.values import stored, to_numpy, to_tensor
 
@@ -33,17 +34,18 @@ class State:
 class MilModel:
     """A package that is executed on the CPU; not thread-safe."""
 
-    def __init__(self, path: Path, *, function: str = "main") -> None:
+    def __init__(self, path: Path, *, function: str | None = None) -> None:
         """Reads and compiles a package.
 
         Args:
             path: The ``.mlpackage`` folder.
-            function: Which of its functions to run.
+            function: Which of its functions to run; None for ``main``.
 
         Raises:
             InputError: If it is missing or damaged, or has no such function.
             UnsupportedError: For an operator or parameter that the runtime does not know.
         """
+        function = function or "main"
         self.package: Package = read_package(path, function)
         functions = self.package.program.functions
         if function not in functions:
@@ -52,6 +54,7 @@ class MilModel:
             )
         self._function = functions[function]
         self._planner = Planner(self.package, self._function.opset)
+        check_names(path, self._function, self.description)
         self._plan = self._planner.plan(self._function.block)
         self._types = {item.name: item.type for item in self._function.inputs}
         self._results = _result_types(self._function.block.operations, self._function.inputs)
@@ -60,6 +63,11 @@ class MilModel:
     def description(self) -> Description:
         """Features and texts."""
         return self.package.description
+
+    @property
+    def program(self) -> Program:
+        """The program as it is stored: functions, operations, their inputs and outputs."""
+        return self.package.program
 
     @property
     def inputs(self) -> tuple[Feature, ...]:
@@ -102,14 +110,20 @@ class MilModel:
             InputError: If a feed is missing, unknown, or of the wrong shape or type.
         """
         values = self._arguments(feeds)
-        values.update((state or self.make_state()).values)
+        held = self.make_state() if state is None else state
+        states = {name for name, kind in self._types.items() if isinstance(kind, StateType)}
+        if held.values.keys() != states:
+            raise InputError(
+                f"{self.package.path.name}: the state belongs to another model; make one by this "
+                "model's make_state()."
+            )
+        # Operators write into these tensors, so the state needs no update afterwards.
+        values.update(held.values)
         seen = None if observer is None else _observing(observer, self._results)
         with torch.inference_mode():
             self._planner.current = values
             self._planner.observer = seen
             results = self._plan.run(values, seen)
-        if state is not None:
-            state.values = {name: values[name] for name in state.values}
         return {
             name: self._output(name, result)
             for name, result in zip(self._plan.outputs, results, strict=True)
@@ -125,15 +139,20 @@ class MilModel:
         known = {item.name: item for item in self.inputs}
         unknown = sorted(feeds.keys() - known.keys())
         missing = sorted(
-            item.name for item in self.inputs if item.name not in feeds and not item.optional
+            item.name for item in self.inputs if item.name not in feeds and item.default is None
         )
         if unknown or missing:
             problem = f"no input {unknown[0]!r}" if unknown else f"no value for {missing[0]!r}"
             raise InputError(
                 f"{self.package.path.name}: {problem}; it expects {', '.join(known) or 'nothing'}."
             )
+        left_out = {
+            name: np.full([size or 1 for size in item.shape], item.default)
+            for name, item in known.items()
+            if name not in feeds
+        }
         values = {}
-        for name, value in feeds.items():
+        for name, value in (*feeds.items(), *left_out.items()):
             kind = self._types.get(name)
             if not isinstance(kind, TensorType):
                 raise InputError(f"Input {name!r} is no tensor.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgekit.errors import InternalError, UnsupportedError
+from edgekit.errors import InputError, InternalError, UnsupportedError
 from edgekit.targets.coreml.package.mlpackage import Package
 from edgekit.targets.coreml.package.program import Block, NamedType, Operation, Value
 from edgekit.targets.coreml.package.types import TensorType
@@ -18,6 +18,13 @@ from edgekit.targets.coreml.runtime.values import stored, to_tensor
 type Observer = Callable[[str, Any], Any]
 type Values = dict[str, Any]
 type Source = Callable[[Values], Any]
+
+
+_FAILURES = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What torch, NumPy and Python raise where values do not fit; never errors of edgekit."""
 
 
 @dataclass(slots=True)
@@ -43,14 +50,17 @@ class Step:
         arguments = {name: source(values) for name, source in self.sources.items()}
         try:
             made = self.run(**arguments)
-        except (UnsupportedError, InternalError):
-            raise
-        except (RuntimeError, ValueError, IndexError, TypeError, KeyError) as error:
+        except _FAILURES as error:
             raise InternalError(
                 f"The edgekit MIL runtime fails in {self.describe()}: "
                 f"{' '.join(str(error).split())}"
             ) from error
         results = list(made) if isinstance(made, tuple) else [made]
+        if len(results) < len(self.outputs):
+            raise InternalError(
+                f"The edgekit MIL runtime gives {len(results)} results in {self.describe()}, "
+                f"where the program declares {len(self.outputs)}. Please report the package."
+            )
         return [
             self._declared(result, output)
             for result, output in zip(results, self.outputs, strict=False)
@@ -170,7 +180,13 @@ class Planner:
 
     def _value(self, value: Value) -> Any:
         data = self._package.constant(value)
-        return _as_held(data, value.type)
+        try:
+            return _as_held(data, value.type)
+        except _FAILURES as error:
+            raise InputError(
+                f"{self._package.path} is damaged: a constant is no {value.type} ({error}). "
+                "Convert the model again."
+            ) from error
 
     def _step(self, operation: Operation, plan: Plan) -> Step:
         known = OPERATORS.get(operation.type)
@@ -188,7 +204,14 @@ class Planner:
         for parameter, bindings in operation.inputs.items():
             spec = known.parameters[parameter]
             values = [self._binding(item, plan) for item in bindings]
-            self._bind(parameter, spec, values, (bound, sources))
+            try:
+                self._bind(parameter, spec, values, (bound, sources))
+            except _FAILURES as error:
+                raise InputError(
+                    f"{self._package.path} is damaged: parameter {parameter!r} of operator "
+                    f"{operation.type!r} (value {name!r}) is no {spec.kind} ({error}). Convert "
+                    "the model again."
+                ) from error
         if known.wants_call:
             bound["call"] = Call(
                 outputs=operation.outputs,

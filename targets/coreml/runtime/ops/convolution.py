@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's spelling
 
-from edgekit.errors import UnsupportedError
+from edgekit.errors import InputError, UnsupportedError
 from edgekit.targets.coreml.runtime.ops.packed_convolution import (
     PACKING,
     convolve_packed,
@@ -45,9 +45,33 @@ def conv(
         x = x.contiguous(memory_format=torch.channels_last)
         key = ("packed", tuple(x.shape))
         if key not in call.cache:
+            _check_window(x, weight, (strides, dilations, groups))
             call.cache[key] = pack(weight, (padding, strides, dilations, groups), x.shape)
         return convolve_packed(x, call.cache[key], bias, (padding, strides, dilations, groups))
     return _CONV[count](x, weight, bias, strides, padding, dilations, groups)
+
+
+def _check_window(x: Tensor, weight: Tensor, window: tuple[Ints, Ints, int]) -> None:
+    """What oneDNN takes for granted: without it, it ends the process.
+
+    Raises:
+        InputError: If sizes do not fit each other, which no converter writes.
+    """
+    strides, dilations, groups = window
+    count = x.ndim - 2
+    fits = (
+        weight.ndim == x.ndim
+        and len(strides) == len(dilations) == count
+        and min([groups, *strides, *dilations, *weight.shape, *x.shape]) >= 1
+        and weight.shape[1] * groups == x.shape[1]
+        and weight.shape[0] % groups == 0
+    )
+    if not fits:
+        raise InputError(
+            f"A convolution of {list(x.shape)} by weights {list(weight.shape)}, strides "
+            f"{strides}, dilations {dilations} and {groups} groups is impossible: the package "
+            "is damaged. Convert the model again."
+        )
 
 
 @operator("conv_transpose")

@@ -6,14 +6,22 @@ import math
 
 import torch.nn.functional as F  # noqa: N812 - the field's spelling
 
-from edgekit.targets.coreml.runtime.registry import Bools, Ints, Tensor, Tensors, operator
+from edgekit.targets.coreml.runtime.registry import Bools, Call, Ints, Tensor, Tensors, operator
 
 
 @operator("reshape")
-def reshape(*, x: Tensor, shape: Ints) -> Tensor:
-    """A new shape; 0 keeps the size at its place, -1 takes what is left."""
+def reshape(*, x: Tensor, shape: Ints, call: Call) -> Tensor:
+    """A new shape; 0 keeps a size, -1 takes what is left.
+
+    Places are counted from the first axis until iOS16. From iOS17 on they are counted from the
+    last one, and a 0 before the first axis is a size of 1.
+    """
     if 0 in shape and x.numel():
-        shape = [x.shape[at] if size == 0 else size for at, size in enumerate(shape)]
+        shift = 0 if call.opset in {"CoreML5", "CoreML6"} else x.ndim - len(shape)
+        shape = [
+            size or (x.shape[at + shift] if at + shift >= 0 else 1)
+            for at, size in enumerate(shape)
+        ]
     return x.reshape(shape)
 
 
