@@ -18,6 +18,7 @@ _MODULES = {
     "fashion-mnist": "edgekit.data.idx",
     "mnist": "edgekit.data.idx",
     "cifar10": "edgekit.data.cifar10",
+    "omniglot": "edgekit.data.omniglot",
     "folder": "edgekit.data.image_folder",
     "npz": "edgekit.data.npz",
 }
@@ -32,7 +33,7 @@ class _SetModule(Protocol):
 
 def known_sets() -> tuple[str, ...]:
     """The forms that `DataSpec.set` takes, for messages and help."""
-    return ("digits", "fashion-mnist", "mnist", "cifar10", "folder:PATH", "npz:PATH")
+    return ("digits", "fashion-mnist", "mnist", "cifar10", "omniglot", "folder:PATH", "npz:PATH")
 
 
 def open_dataset(spec: DataSpec) -> Dataset:

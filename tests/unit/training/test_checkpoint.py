@@ -92,7 +92,5 @@ def test_a_damaged_state_counts_as_none(tmp_path: Path) -> None:
 
 def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
     trained(CONFIG, tmp_path)
-    with pytest.raises(
-        InputError, match=r"\.pt is the state of another training: other opt"
-    ):
+    with pytest.raises(InputError, match=r"\.pt is the state of another training: other opt"):
         trained(CONFIG, tmp_path, seed=6)
