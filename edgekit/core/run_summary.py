@@ -16,6 +16,7 @@ from edgekit.core.metrics import (
     Unavailable,
 )
 from edgekit.core.model_base import FrozenModel
+from edgekit.core.paired_accuracy import PairedAccuracy
 from edgekit.core.signature import ModelSignature
 from edgekit.core.stage import Note
 from edgekit.core.target import OpCount
@@ -187,20 +188,95 @@ class QatSummary(FrozenModel):
     batch_size: int
 
 
+class LayerWidth(FrozenModel):
+    """Output channels of a layer before and after pruning.
+
+    Attributes:
+        layer: Name of the node.
+        before: Channels it had.
+        after: Channels it has.
+    """
+
+    layer: str
+    before: int
+    after: int
+
+
+class UnprunedLayers(FrozenModel):
+    """Layers that kept all channels.
+
+    Attributes:
+        layers: Names of the nodes, whose channels only go together.
+        reason: Why.
+    """
+
+    layers: tuple[str, ...]
+    reason: str
+
+
+class PruneSummary(FrozenModel):
+    """What structured pruning removed.
+
+    Attributes:
+        step: Step of the plan.
+        importance: What made a channel worth keeping.
+        allocation: How the channels that go were spread over the layers.
+        goal: Share of MACs, or of latency, that was to be left at most.
+        macs: Multiply-accumulates of one inference before and after.
+        parameters: Weights and biases before and after.
+        latency_ms: Measured while pruning, before and after; None where it was not the goal.
+        target: For which that holds; empty where it was not measured.
+        channels: Every convolution and linear layer, in the graph's order.
+        unpruned: What could not be pruned, or was not to be.
+        dataset: Data set that statistics were estimated anew with; empty for none.
+        samples: Samples of it.
+    """
+
+    step: str
+    importance: str
+    allocation: str
+    goal: float
+    macs: tuple[int, int]
+    parameters: tuple[int, int]
+    latency_ms: tuple[float, float] | None = None
+    target: str = ""
+    channels: tuple[LayerWidth, ...]
+    unpruned: tuple[UnprunedLayers, ...] = ()
+    dataset: str = ""
+    samples: int = 0
+
+
 class LedgerRow(FrozenModel):
-    """Accuracy of the model after one stage of its quantization.
+    """The model after one stage, and what the stage cost and gained.
 
     Attributes:
         form: Numeric form, such as ``"float32"`` or ``"int8"``.
-        stage: What made it: ``"float"``, ``"PTQ"`` or ``"QAT"``.
+        stage: What made it: ``"float"`` for what was imported, ``"trained"``, ``"pruned"``,
+            ``"distilled"``, ``"fine-tuned"``, ``"PTQ"`` or ``"QAT"``.
         accuracy: In ONNX Runtime without fused kernels, so of the graph as it is written.
         agreement: Samples for which the float graph predicts the same class; None: unknown.
+        step: Step of the plan that made it.
+        parent: Step that made the graph which it was made from; empty for the first.
+        paired: Beside its parent on the same samples; None where one was not evaluated.
+        macs: Multiply-accumulates of one inference; None when a shape is unknown.
+        parameters: Constant weights; None where the graph could not be inspected.
+        size_bytes: Size of the file that ``target`` was given; None where there is none.
+        latency: Of that file on this machine; None where there is none.
+        target: For which size and latency hold; empty where there is none.
     """
 
     form: str
     stage: str
     accuracy: AccuracyReport | Unavailable
     agreement: Proportion | None = None
+    step: str = ""
+    parent: str = ""
+    paired: PairedAccuracy | None = None
+    macs: int | None = None
+    parameters: int | None = None
+    size_bytes: int | None = None
+    latency: LatencyStats | Unavailable | None = None
+    target: str = ""
 
 
 class GraphSummary(FrozenModel):
@@ -334,8 +410,9 @@ class RunSummary(FrozenModel):
         training: Training curve; None when the run did not train.
         quantization: How each QDQ graph came about; empty when nothing was quantized.
         qat: How QDQ graphs were fine-tuned; empty when none was.
-        ledger: Accuracy from the float graph over each QDQ graph to its fine-tuned form; empty
-            unless graphs were fine-tuned or made for their own sake.
+        pruning: What each pruning removed; empty when nothing was pruned.
+        ledger: The model after each stage, from the first float graph to the last quantized one;
+            empty when the run only converted.
         targets: One entry for each target and precision, in the order of the project.
         steps: Steps in the order in which they were executed, the report itself left out.
         environment: Machine and versions.
@@ -354,6 +431,7 @@ class RunSummary(FrozenModel):
     training: TrainingSummary | None
     quantization: tuple[QuantizationSummary, ...] = ()
     qat: tuple[QatSummary, ...] = ()
+    pruning: tuple[PruneSummary, ...] = ()
     ledger: tuple[LedgerRow, ...] = ()
     targets: tuple[TargetResult, ...]
     steps: tuple[StepSummary, ...]

@@ -16,9 +16,10 @@ from edgekit.data.datasets import DataSpec
 from edgekit.errors import ConfigError
 from edgekit.quantization.options import QuantizeOptions
 from edgekit.training.config import TrainConfig
+from edgekit.training.pruning.stage_options import PruneOptions
 from edgekit.training.qat.config import QatConfig
 
-MODEL_STAGES = ("train",)
+MODEL_STAGES = ("train", "prune", "distill", "quantize")
 """Stages that `ProjectConfig.stages` may name. Each has a section of its own name."""
 
 
@@ -190,6 +191,18 @@ class QatSection(QatConfig):
         return QatConfig.model_validate(self.model_dump(exclude={"data"}))
 
 
+class PruneSection(PruneOptions):
+    """How channels are removed, where ``stages`` names prune."""
+
+    data: DataSpec | None = Field(
+        None, description="Data for statistics and importance taylor; [data] by default."
+    )
+
+    def prune_options(self) -> PruneOptions:
+        """The options of the stage."""
+        return PruneOptions.model_validate(self.model_dump(exclude={"data"}))
+
+
 class ReportSection(FrozenModel):
     """What is told at the end."""
 
@@ -218,6 +231,7 @@ class ProjectConfig(FrozenModel):
     )
     quantize: QuantizeSection = QuantizeSection()
     qat: QatSection = QatSection()
+    prune: PruneSection = PruneSection()
     evaluate: EvaluateSection = EvaluateSection()
     benchmark: BenchmarkSection = BenchmarkSection()
     report: ReportSection = ReportSection()
@@ -231,18 +245,31 @@ class ProjectConfig(FrozenModel):
                     f"there is no stage {stage!r}.{nearest_name(stage, MODEL_STAGES)} "
                     f"Known: {', '.join(MODEL_STAGES)}"
                 )
-        if len(set(stages)) < len(stages):
-            raise ValueError("a stage stands twice")
+        if "quantize" in stages[:-1]:
+            raise ValueError(
+                "quantize has to be the last stage: integers can be neither pruned nor trained "
+                "as floats. To train the quantized graph set quantize.qat = true"
+            )
         return stages
 
     @model_validator(mode="after")
     def _check_products(self) -> ProjectConfig:
-        if not self.targets and not self.quantize.schemes:
+        if not self.targets and not self.schemes():
             raise ValueError(
                 "nothing is to be made; add a section [targets.NAME], or quantize.schemes for QDQ "
                 "graphs alone"
             )
         return self
+
+    def schemes(self) -> tuple[Precision, ...]:
+        """Forms whose QDQ graph is made whatever the targets ask for.
+
+        Stage quantize without any form asked for makes int8.
+        """
+        asked = {form for target in self.targets.values() for form in target.precision}
+        if self.quantize.schemes or "quantize" not in self.stages or asked & set(QUANTIZED):
+            return self.quantize.schemes
+        return ("int8",)
 
 
 def load_project(path: Path) -> ProjectConfig:
@@ -263,9 +290,12 @@ def load_project(path: Path) -> ProjectConfig:
     if (calibration := project.quantize.calibration) is not None:
         placed = calibration.model_copy(update={"set": _set_from(calibration.set, folder)})
         updates["quantize"] = project.quantize.model_copy(update={"calibration": placed})
-    if (training := project.qat.data) is not None:
-        placed = training.model_copy(update={"set": _set_from(training.set, folder)})
-        updates["qat"] = project.qat.model_copy(update={"data": placed})
+    for name in ("qat", "prune"):
+        section = getattr(project, name)
+        if section.data is not None:
+            place = {"set": _set_from(section.data.set, folder)}
+            placed = section.data.model_copy(update=place)
+            updates[name] = section.model_copy(update={"data": placed})
     return project.model_copy(update=updates)
 
 

@@ -20,6 +20,7 @@ ENTRY_POINT_GROUP = "edgekit.targets"
 _STAGES: Mapping[str, str] = {
     "train": "edgekit.stages.train:TrainStage",
     "import_model": "edgekit.stages.import_model:ImportStage",
+    "prune": "edgekit.stages.prune:PruneStage",
     "quantize": "edgekit.stages.quantize:QuantizeStage",
     "qat": "edgekit.stages.qat:QatStage",
     "lower": "edgekit.stages.lower:LowerStage",

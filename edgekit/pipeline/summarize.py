@@ -17,8 +17,7 @@ from edgekit.core.model_base import FrozenModel
 from edgekit.core.run_summary import (
     ArtifactSummary,
     EnvironmentSummary,
-    GraphSummary,
-    LedgerRow,
+    PruneSummary,
     QatSummary,
     QuantizationSummary,
     RunSummary,
@@ -28,11 +27,13 @@ from edgekit.core.run_summary import (
     TrainingSummary,
 )
 from edgekit.core.stage import FinishedStep, Note, StageConfig, StageContext, StageResult
-from edgekit.core.target import Inspection
-from edgekit.errors import EdgekitError, InternalError
+from edgekit.errors import InternalError
 from edgekit.measure.accuracy import agreement
 from edgekit.measure.device import device_name, usable_cpus
 from edgekit.measure.results import BenchmarkResult, EvaluationResult
+from edgekit.pipeline.inspected import inspected
+from edgekit.pipeline.ledger_entry import LedgerEntry
+from edgekit.pipeline.ledger_rows import ledger_rows
 from edgekit.stages.lower import Verification
 
 
@@ -66,20 +67,6 @@ class TargetEntry(FrozenModel):
     deployment_target: str = ""
 
 
-class LedgerEntry(FrozenModel):
-    """Where a `LedgerRow` comes from.
-
-    Attributes:
-        form: Numeric form.
-        stage: What made the graph, ``"PTQ"`` or ``"QAT"``.
-        evaluate: Id of the step that evaluated it, or why there is none.
-    """
-
-    form: str
-    stage: str
-    evaluate: str | Unavailable
-
-
 class SummarizeConfig(StageConfig):
     """Which input is what; inputs are named ``"<step>.<slot>"``."""
 
@@ -93,7 +80,8 @@ class SummarizeConfig(StageConfig):
         (), description="Inputs that tell how each QDQ graph came about."
     )
     qat: tuple[str, ...] = Field((), description="Inputs that tell how graphs were fine-tuned.")
-    ledger: tuple[LedgerEntry, ...] = Field((), description="Accuracy of QDQ graphs.")
+    pruning: tuple[str, ...] = Field((), description="Inputs that tell what was pruned.")
+    ledger: tuple[LedgerEntry, ...] = Field((), description="The graphs of the ledger.")
     targets: tuple[TargetEntry, ...] = Field((), description="Targets and precisions.")
     notes: tuple[Note, ...] = Field((), description="What was left out of the plan, and why.")
 
@@ -157,7 +145,7 @@ class _Gathering:
             sources=self._sources(),
             signature=model.signature,
             metadata=model.metadata or ModelMetadata(),
-            source_graph=_inspected(model, ""),
+            source_graph=inspected(model, ""),
             reference_accuracy=(
                 self._reference
                 if isinstance(self._reference, Unavailable)
@@ -170,7 +158,8 @@ class _Gathering:
                 self._read(name, QuantizationSummary) for name in config.quantization
             ),
             qat=tuple(self._read(name, QatSummary) for name in config.qat),
-            ledger=self._ledger(),
+            pruning=tuple(self._read(name, PruneSummary) for name in config.pruning),
+            ledger=ledger_rows(config.ledger, self._inputs, self._reference),
             targets=tuple(self._target(entry) for entry in config.targets),
             steps=tuple(
                 StepSummary(
@@ -189,27 +178,6 @@ class _Gathering:
                 ),
             ),
         )
-
-    def _ledger(self) -> tuple[LedgerRow, ...]:
-        """The float graph, then each QDQ graph as it came about."""
-        if not self._config.ledger:
-            return ()
-        reference = self._reference
-        accuracy = reference if isinstance(reference, Unavailable) else reference.accuracy
-        rows = [LedgerRow(form="float32", stage="float", accuracy=accuracy)]
-        for entry in self._config.ledger:
-            if isinstance(entry.evaluate, Unavailable):
-                row = LedgerRow(form=entry.form, stage=entry.stage, accuracy=entry.evaluate)
-            else:
-                found = self._read(f"{entry.evaluate}.metrics", EvaluationResult)
-                row = LedgerRow(
-                    form=entry.form,
-                    stage=entry.stage,
-                    accuracy=found.accuracy,
-                    agreement=self._agreement(found),
-                )
-            rows.append(row)
-        return tuple(rows)
 
     def _target(self, entry: TargetEntry) -> TargetResult:
         artifact = self._inputs[f"{entry.lower}.artifact"]
@@ -239,7 +207,7 @@ class _Gathering:
                 size_bytes=size_on_disk(artifact.path),
                 digest=artifact.digest,
                 signature=artifact.signature,
-                graph=_inspected(artifact, entry.target),
+                graph=inspected(artifact, entry.target),
             ),
             accuracy=accuracy,
             agreement=share,
@@ -283,32 +251,6 @@ class _Gathering:
 
     def _read[ModelT: FrozenModel](self, name: str, model: type[ModelT]) -> ModelT:
         return model.model_validate_json(self._inputs[name].path.read_bytes())
-
-
-def _inspected(artifact: Artifact, target: str) -> GraphSummary | Unavailable:
-    """Static facts; of the canonical graph where ``target`` is empty."""
-    try:
-        found = _inspect(artifact.path, target)
-    except EdgekitError as error:
-        return Unavailable(reason=str(error))
-    return GraphSummary(
-        ops=found.ops,
-        macs=found.macs,
-        parameters=found.parameters,
-        integer_ops=found.integer_ops,
-        float_ops=found.float_ops,
-        details=found.details,
-    )
-
-
-def _inspect(path: Path, target: str) -> Inspection:
-    if target:
-        from edgekit.pipeline.registry import get_target
-
-        return get_target(target).inspect(path)
-    from edgekit.graph.inspect import inspect_onnx
-
-    return inspect_onnx(path)
 
 
 def _placed(step: FinishedStep) -> tuple[Note, ...]:

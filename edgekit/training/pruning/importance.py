@@ -33,6 +33,7 @@ from edgekit.training.pruning.channel_graph import (
     Member,
 )
 from edgekit.training.pruning.config import Importance
+from edgekit.training.restored_norms import RestoredNorm
 from edgekit.training.samples import Samples
 
 _TAYLOR_SAMPLES = 512
@@ -128,6 +129,8 @@ def _terms(
         return
     if not isinstance(module, (*PRODUCERS, *BATCH_NORMS, *CHANNEL_NORMS)):
         return
+    if isinstance(module, RestoredNorm):
+        return  # its scale stands in the weights before it already
     weight: Tensor | None = module.weight
     if weight is None:
         return

@@ -107,10 +107,10 @@ def _free_reshapes(graph: ir.Graph) -> None:
     for node in list(graph):
         source = input_at(node, 0)
         sizes = constant_ints(input_at(node, 1)) if is_op(node, "Reshape") else None
-        if int_attribute(node, "allowzero", 0):
-            continue
         if sizes is None or len(sizes) != 2 or source is None or source.shape is None:
             continue
+        if int_attribute(node, "allowzero", 0) and 0 in sizes:
+            continue  # there 0 is a size, and not the source's
         dims = tuple(source.shape)
         inner = [dim for dim in dims[1:] if isinstance(dim, int)]
         if len(inner) != len(dims) - 1 or sizes[1] != math.prod(inner):
@@ -118,6 +118,7 @@ def _free_reshapes(graph: ir.Graph) -> None:
         rows = sizes[0] if sizes[0] in (-1, 0) or sizes[0] != dims[0] else 0
         free = np.array([0 if rows == -1 else rows, -1], np.int64)
         node.replace_input_with(1, add_initializer(graph, f"{node.name}/sizes", free))
+        node.attributes.pop("allowzero", None)
 
 
 def _verify(twin: TorchTwin, model: ir.Model) -> None:

@@ -18,7 +18,7 @@ from edgekit.core.artifact import size_on_disk
 from edgekit.core.hashing import digest_path
 from edgekit.core.metrics import Unavailable
 from edgekit.core.run_summary import RunSummary
-from edgekit.pipeline import plan as plan_module
+from edgekit.pipeline import model_steps, quantization_steps, target_steps
 from edgekit.pipeline.project import ProjectConfig
 from edgekit.pipeline.registry import get_target, target_info, target_names
 from edgekit.pipeline.runner import run_project
@@ -53,7 +53,7 @@ def target(monkeypatch: pytest.MonkeyPatch, make_target: MakeTarget) -> FakeTarg
     def info(name: str) -> TargetInfo:
         return made.info if name == "fake" else target_info(name)
 
-    for place in (plan_module, model_files):
+    for place in (model_steps, quantization_steps, target_steps, model_files):
         monkeypatch.setattr(place, "get_target", get)
     monkeypatch.setattr("edgekit.pipeline.registry.get_target", get)
     monkeypatch.setattr(model_files, "target_info", info)

@@ -11,7 +11,7 @@ import pytest
 
 from edgekit.core.metrics import Unavailable
 from edgekit.errors import ConfigError, MissingToolError
-from edgekit.pipeline import plan as plan_module
+from edgekit.pipeline import model_steps, quantization_steps, target_steps
 from edgekit.pipeline.plan import build_plan
 from edgekit.pipeline.project import ProjectConfig
 from edgekit.pipeline.registry import get_target
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def fakes(monkeypatch: pytest.MonkeyPatch, make_target: MakeTarget) -> dict[str, FakeTarget]:
     """Targets "fake" and "other" that the registry finds; a test may change them."""
     targets = {name: make_target(name=name) for name in ("fake", "other")}
-    for place in (plan_module, "edgekit.pipeline.registry"):
+    for place in (model_steps, quantization_steps, target_steps, "edgekit.pipeline.registry"):
         name = f"{getattr(place, '__name__', place)}.get_target"
         monkeypatch.setattr(name, lambda wanted: targets.get(wanted) or get_target(wanted))
     return targets

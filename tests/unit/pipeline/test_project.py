@@ -131,7 +131,7 @@ def test_data_beside_the_file_wins_over_the_data_root(
         (("[train]", "[trian]"), r"trian: unknown key\. Did you mean 'train'\?"),
         (("epochs", "epoch"), r"train\.epoch: unknown key\. Did you mean 'epochs'\?"),
         (('"train"]', '"trian"]'), r"stages: there is no stage 'trian'\. Did you mean 'train'\?"),
-        (('"train"]', '"train", "train"]'), "stages: a stage stands twice"),
+        (('"train"]', '"quantize", "train"]'), "stages: quantize has to be the last stage"),
         (
             ('"float16"]', '"float8"]'),
             r"tflite\.precision\.1: input should be 'float32', 'float16', 'int8', ",

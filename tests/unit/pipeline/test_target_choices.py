@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edgekit.errors import ConfigError
-from edgekit.pipeline import plan as plan_module
+from edgekit.pipeline import quantization_steps, target_steps
 from edgekit.pipeline.plan import build_plan
 from edgekit.pipeline.project import ProjectConfig
 from edgekit.pipeline.registry import get_target
@@ -33,9 +33,10 @@ HALF = {
 def half(monkeypatch: pytest.MonkeyPatch, make_target: MakeTarget) -> None:
     """The target "half", which computes in float16 unless told otherwise."""
     made = make_target(name="half", facts=HALF)
-    monkeypatch.setattr(
-        plan_module, "get_target", lambda name: made if name == "half" else get_target(name)
-    )
+    for place in (quantization_steps, target_steps):
+        monkeypatch.setattr(
+            place, "get_target", lambda name: made if name == "half" else get_target(name)
+        )
 
 
 def plan(folder: Path, **changes: Any) -> Plan:

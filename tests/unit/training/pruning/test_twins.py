@@ -45,6 +45,18 @@ def flat(sizes: tuple[int, ...] = (-1, 384), *, transposed: bool = True) -> ir.M
     return make_model(FLAT.format(transposed=int(transposed)), constants)
 
 
+def test_a_reshape_follows_also_where_zero_would_be_a_size() -> None:
+    """As torch exports it."""
+    model = flat()
+    reshape = next(node for node in model.graph if node.op_type == "Reshape")
+    reshape.attributes["allowzero"] = ir.AttrInt64("allowzero", 1)
+    twin = build_twin(model)
+    prune_structured(twin, images(), PruneConfig(macs_ratio=0.5, round_to=4))
+    pruned = write_pruned(twin, model)
+    feeds = random_feeds(twin.signature.inputs, seed=7, batch=3)
+    assert_close(ReferenceSession(pruned).run(feeds)["logits"], twin.run(feeds)["logits"])
+
+
 @pytest.mark.parametrize("transposed", [True, False])
 def test_a_twin_reaches_the_goal_and_its_graph_computes_the_same(transposed: bool) -> None:
     model = flat(transposed=transposed)
