@@ -15,7 +15,7 @@ from edgekit.report.figures import (
     format_share,
     worst_relative,
 )
-from edgekit.report.qat_tables import ledger_tables
+from edgekit.report.ledger_tables import ledger_tables
 from edgekit.report.summary_table import conditions
 
 if TYPE_CHECKING:
@@ -75,10 +75,12 @@ def _print_ledger(summary: RunSummary) -> None:
     reasons: dict[str, list[str]] = {}
     rows = []
     for row in table.rows:
-        cells = [cell.text for cell in row]
-        if row[-1].tone == "missing":
-            reasons.setdefault(row[-1].detail, []).append(f"{cells[0]} {cells[1]}")
-        rows.append([*cells, *[""] * (len(columns) - len(cells))])
+        cells: list[str] = []
+        for cell in row:
+            cells += [cell.text, *[""] * (cell.span - 1)]
+            if cell.tone == "missing":
+                reasons.setdefault(cell.detail, []).append(f"{cells[0]} {cells[1]}")
+        rows.append(cells)
     print_table(columns, rows)
     results().print()
     lines = [table.caption] if table.caption else []

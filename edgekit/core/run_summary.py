@@ -254,7 +254,7 @@ class LedgerRow(FrozenModel):
         stage: What made it: ``"float"`` for what was imported, ``"trained"``, ``"pruned"``,
             ``"distilled"``, ``"fine-tuned"``, ``"PTQ"`` or ``"QAT"``.
         accuracy: In ONNX Runtime without fused kernels, so of the graph as it is written.
-        agreement: Samples for which the float graph predicts the same class; None: unknown.
+        agreement: Samples for which the first graph predicts the same class; None: unknown.
         step: Step of the plan that made it.
         parent: Step that made the graph which it was made from; empty for the first.
         paired: Beside its parent on the same samples; None where one was not evaluated.

@@ -16,16 +16,13 @@ from edgekit.pipeline.ledger_entry import LedgerEntry
 
 
 def ledger_rows(
-    entries: Sequence[LedgerEntry],
-    inputs: Mapping[str, Artifact],
-    reference: EvaluationResult | Unavailable,
+    entries: Sequence[LedgerEntry], inputs: Mapping[str, Artifact]
 ) -> tuple[LedgerRow, ...]:
     """One row an entry.
 
     Args:
         entries: In the order in which the graphs came about.
         inputs: What the steps gave, by ``"<step>.<slot>"``.
-        reference: The last float graph.
     """
     evaluations = {
         entry.model: EvaluationResult.model_validate_json(
@@ -34,14 +31,15 @@ def ledger_rows(
         for entry in entries
         if isinstance(entry.evaluate, str)
     }
-    return tuple(_row(entry, inputs, evaluations, reference) for entry in entries)
+    first = None if not entries else evaluations.get(entries[0].model)
+    return tuple(_row(entry, inputs, evaluations, first) for entry in entries)
 
 
 def _row(
     entry: LedgerEntry,
     inputs: Mapping[str, Artifact],
     evaluations: Mapping[str, EvaluationResult],
-    reference: EvaluationResult | Unavailable,
+    first: EvaluationResult | None,
 ) -> LedgerRow:
     own, parent = evaluations.get(entry.model), evaluations.get(entry.parent)
     graph = inspected(inputs[entry.model], "")
@@ -51,7 +49,7 @@ def _row(
         form=entry.form,
         stage=entry.stage,
         accuracy=_accuracy(entry, own),
-        agreement=None if own is None else _same(reference, own),
+        agreement=None if own is None or first is None else _same(first, own),
         step=entry.model.partition(".")[0],
         parent=entry.parent.partition(".")[0],
         paired=None if own is None or parent is None else _paired(parent, own),
@@ -80,12 +78,10 @@ def _latency(
     return BenchmarkResult.model_validate_json(path.read_bytes()).latency
 
 
-def _same(reference: EvaluationResult | Unavailable, own: EvaluationResult) -> Proportion | None:
-    if isinstance(reference, Unavailable) or own.model_digest == reference.model_digest:
+def _same(first: EvaluationResult, own: EvaluationResult) -> Proportion | None:
+    if own is first or not own.predictions or not first.predictions:
         return None
-    if not own.predictions or not reference.predictions:
-        return None
-    return agreement(reference.predictions, own.predictions)
+    return agreement(first.predictions, own.predictions)
 
 
 def _paired(parent: EvaluationResult, own: EvaluationResult) -> PairedAccuracy | None:

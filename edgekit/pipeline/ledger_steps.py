@@ -20,7 +20,9 @@ def ledger_entries(draft: Draft) -> tuple[LedgerEntry, ...]:
     changed = sum(item.form == "float32" for item in draft.history) > 1
     if not (changed or project.quantize.qat or project.schemes()):
         return ()
-    target = ledger_target(draft) if changed or project.quantize.qat else None
+    # What was imported as it is may be quantized already, and then has no float form.
+    made_here = changed or draft.history[0].stage == "trained"
+    target = ledger_target(draft) if made_here else None
     return tuple(_entry(draft, item, target) for item in draft.history)
 
 

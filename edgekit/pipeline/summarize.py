@@ -159,7 +159,7 @@ class _Gathering:
             ),
             qat=tuple(self._read(name, QatSummary) for name in config.qat),
             pruning=tuple(self._read(name, PruneSummary) for name in config.pruning),
-            ledger=ledger_rows(config.ledger, self._inputs, self._reference),
+            ledger=ledger_rows(config.ledger, self._inputs),
             targets=tuple(self._target(entry) for entry in config.targets),
             steps=tuple(
                 StepSummary(

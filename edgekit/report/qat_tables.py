@@ -1,49 +1,10 @@
-"""Tables of quantization-aware training: what it gained, and its course."""
+"""Tables of quantization-aware training: its course."""
 
 from __future__ import annotations
 
-from edgekit.core.metrics import Unavailable
 from edgekit.core.run_summary import QatSummary, RunSummary
-from edgekit.report.figures import format_agreement, format_interval, format_points, format_share
-from edgekit.report.tables import Cell, Column, Table, not_measured, texts
-
-
-def ledger_tables(summary: RunSummary) -> tuple[Table, ...]:
-    """Accuracy from the float graph over post-training quantization to fine-tuning."""
-    if not summary.ledger:
-        return ()
-    start = summary.ledger[0].accuracy
-    rows: list[tuple[Cell, ...]] = []
-    for row in summary.ledger:
-        if isinstance(row.accuracy, Unavailable):
-            rows.append((*texts(row.stage, row.form), not_measured(row.accuracy, span=4)))
-            continue
-        top1 = row.accuracy.top1
-        points = "–"
-        if row.accuracy is not start and not isinstance(start, Unavailable):
-            points = format_points(top1.value - start.top1.value)
-        same = "–" if row.agreement is None else format_agreement(row.agreement)
-        figures = (format_share(top1.value), f"{format_interval(top1)} %", points, same)
-        rows.append(texts(row.stage, row.form, *figures))
-    columns = (
-        Column("Stage"),
-        Column("Form"),
-        Column("Top-1", figures=True),
-        Column("Wilson interval", figures=True),
-        Column("Points to float", figures=True),
-        Column("Same class as float", figures=True),
-    )
-    return (Table(columns, tuple(rows), caption=_ledger_conditions(summary)),)
-
-
-def _ledger_conditions(summary: RunSummary) -> str:
-    measured = [
-        row.accuracy for row in summary.ledger if not isinstance(row.accuracy, Unavailable)
-    ]
-    if not measured:
-        return ""
-    data = "; ".join(dict.fromkeys(f"{item.dataset}, n = {item.top1.n}" for item in measured))
-    return f"On {data}, in ONNX Runtime without fused kernels: the graphs as they are written."
+from edgekit.report.figures import format_share
+from edgekit.report.tables import Cell, Column, Table, texts
 
 
 def qat_tables(summary: RunSummary) -> tuple[Table, ...]:

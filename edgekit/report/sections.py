@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgekit.core.run_summary import RunSummary
+from edgekit.report.ledger_tables import ledger_tables, pruning_tables
 from edgekit.report.measurement_tables import accuracy_tables, difference_tables, latency_tables
 from edgekit.report.model_tables import (
     detail_tables,
@@ -12,7 +13,7 @@ from edgekit.report.model_tables import (
     operator_tables,
     training_tables,
 )
-from edgekit.report.qat_tables import ledger_tables, qat_tables
+from edgekit.report.qat_tables import qat_tables
 from edgekit.report.quantization_tables import exactness_tables, quantization_tables
 from edgekit.report.run_tables import environment_tables, note_tables, provenance_tables
 from edgekit.report.tables import Table
@@ -42,7 +43,8 @@ def all_sections(summary: RunSummary) -> tuple[Section, ...]:
         Section("latency", "Latency", latency_tables(summary)),
         Section("difference", "Difference to ONNX Runtime", difference_tables(summary)),
         Section("exactness", "Exactness", exactness_tables(summary)),
-        Section("ledger", "From float to integers", ledger_tables(summary)),
+        Section("ledger", "Ledger", ledger_tables(summary)),
+        Section("pruning", "Pruning", pruning_tables(summary), "Channels of every layer"),
         Section("quantization", "Quantization", quantization_tables(summary)),
         Section("qat", "Quantization-aware training", qat_tables(summary)),
         Section("training", "Training", training_tables(summary), "Every epoch"),

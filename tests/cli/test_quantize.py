@@ -70,7 +70,9 @@ def test_a_graph_alone(call: Call, place: Path, tmp_path: Path) -> None:
         scores = session.run({"image": stripes().inputs.numpy()})["logits"]
     right = float((scores.argmax(1) == stripes().labels.numpy()).mean())
     assert shares(summary)["PTQ"] == pytest.approx(right)
-    assert "Points to float" in result.stdout
+    assert "Points" in result.stdout
+    assert summary.ledger[1].paired is not None
+    assert summary.ledger[1].paired.n == len(stripes())
     assert "n = 256, in ONNX Runtime without fused kernels" in result.stdout
 
 
@@ -97,7 +99,7 @@ def test_a_bad_graph_is_trained_and_lowered(call: Call, place: Path, tmp_path: P
     assert "QAT int8: " in result.stdout
     assert "is not divided into training and test samples" in result.stderr
     page = (out / "report" / "report.md").read_text()
-    for text in ("## From float to integers", "## Quantization-aware training", "0 (PTQ)", "kept"):
+    for text in ("## Ledger", "## Quantization-aware training", "0 (PTQ)", "kept"):
         assert text in page
 
 

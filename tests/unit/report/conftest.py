@@ -11,13 +11,16 @@ from edgekit.core.metrics import (
     Proportion,
     Unavailable,
 )
+from edgekit.core.paired_accuracy import PairedAccuracy
 from edgekit.core.run_summary import (
     ArtifactSummary,
     EnvironmentSummary,
     EpochPoint,
     GraphSummary,
     LayerEffect,
+    LayerWidth,
     LedgerRow,
+    PruneSummary,
     QatEpoch,
     QatSummary,
     QuantizationSummary,
@@ -27,6 +30,7 @@ from edgekit.core.run_summary import (
     StepSummary,
     TargetResult,
     TrainingSummary,
+    UnprunedLayers,
 )
 from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.core.stage import Note
@@ -223,15 +227,49 @@ def full_summary() -> RunSummary:
         ),
         ledger=(
             LedgerRow(
-                form="float32", stage="float", accuracy=accuracy(355, "a" * 64, "onnxruntime")
+                form="float32",
+                stage="trained",
+                accuracy=accuracy(355, "a" * 64, "onnxruntime"),
+                macs=2_650_000,
+                parameters=78_042,
+                size_bytes=318_432,
+                target="tflite",
+            ),
+            LedgerRow(
+                form="float32",
+                stage="pruned",
+                accuracy=accuracy(350, "c" * 64, "onnxruntime"),
+                macs=1_310_000,
+                parameters=40_321,
+                size_bytes=162_816,
+                latency=Unavailable(reason="switched off"),
+                target="tflite",
+                paired=PairedAccuracy.of_flips(360, 2, 7, 9),
             ),
             LedgerRow(
                 form="int8",
                 stage="PTQ",
                 accuracy=accuracy(345, "b" * 64, "onnxruntime"),
                 agreement=Proportion.of(346, 360),
+                paired=PairedAccuracy.of_flips(360, 1, 11, 13),
             ),
             LedgerRow(form="int8", stage="QAT", accuracy=Unavailable(reason="no labels here")),
+        ),
+        pruning=(
+            PruneSummary(
+                step="prune",
+                importance="magnitude",
+                allocation="latency",
+                goal=0.5,
+                macs=(2_650_000, 1_310_000),
+                parameters=(78_042, 40_321),
+                latency_ms=(0.0421, 0.0203),
+                target="tflite",
+                channels=(LayerWidth(layer="conv5", before=64, after=24),),
+                unpruned=(UnprunedLayers(layers=("head",), reason="outputs of the network"),),
+                dataset="digits/train",
+                samples=512,
+            ),
         ),
         targets=targets(),
         steps=(

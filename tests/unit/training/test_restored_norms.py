@@ -40,7 +40,9 @@ def model() -> ir.Model:
     net = _Net()
     net(torch.randn(32, 3, 12, 12))  # statistics other than 0 and 1
     request = InputRequest(name="image", shape=(1, 3, 12, 12))
-    return canonicalize(export_module(net.eval(), (request,), dynamic_batch=True, where="net")).model
+    return canonicalize(
+        export_module(net.eval(), (request,), dynamic_batch=True, where="net")
+    ).model
 
 
 def _batches(count: int = 4) -> Callable[[TorchTwin], None]:
