@@ -126,6 +126,7 @@ class QuantizationSummary(FrozenModel):
     scheme: str
     dataset: str = ""
     samples: int = 0
+    output_error: tuple[float, float] | None = None
     accuracy_samples: int = 0
     float_accuracy: float | None = None
     trials: tuple[QuantizationTrial, ...] = ()
@@ -230,6 +231,8 @@ class PruneSummary(FrozenModel):
         unpruned: What could not be pruned, or was not to be.
         dataset: Data set that statistics were estimated anew with; empty for none.
         samples: Samples of it.
+        output_error: Squared error of the outputs beside the parent's, as a share of their
+            variance, before and after that; the smaller one was kept. None without a data set.
     """
 
     step: str
@@ -244,6 +247,7 @@ class PruneSummary(FrozenModel):
     unpruned: tuple[UnprunedLayers, ...] = ()
     dataset: str = ""
     samples: int = 0
+    output_error: tuple[float, float] | None = None
 
 
 class LedgerRow(FrozenModel):

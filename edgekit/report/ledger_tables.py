@@ -118,6 +118,12 @@ def _pruned(item: PruneSummary) -> str:
     if item.latency_ms is not None:
         before, after = item.latency_ms
         text += f" On {item.target} {format_ms(before)} became {format_ms(after)} while pruning."
-    if item.samples:
-        text += f" Statistics were estimated anew with {item.samples:,} samples of {item.dataset}."
+    if item.output_error is not None:
+        before, after = item.output_error
+        kept = "kept" if after < before else "dropped"
+        text += (
+            f" Statistics estimated anew with {item.samples:,} samples of {item.dataset} were "
+            f"{kept}: the outputs' squared error beside the parent's, as a share of their "
+            f"variance, is {after:.3g} with them and {before:.3g} without."
+        )
     return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -14,7 +14,7 @@ from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.metrics import Unavailable
 from edgekit.core.run_summary import LayerWidth, PruneSummary, UnprunedLayers
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
-from edgekit.core.target import BenchConfig, LowerConfig, Target
+from edgekit.core.target import BenchConfig, LowerConfig, RuntimeConfig, Session, Target
 from edgekit.data.datasets import DataSpec, data_files
 from edgekit.data.image_set import spread
 from edgekit.data.model_inputs import ModelInputs, open_inputs
@@ -93,11 +93,12 @@ class PruneStage:
         data = None if config.data is None else _open(model, config.data, config.options)
         with deterministic(context.seed, 1):
             twin = build_twin(model)
-            report = _Pruning(context, model, twin, data, config).run()
+            pruning = _Pruning(context, model, twin, data, config)
+            report = pruning.run()
         path = context.workdir / "model.onnx"
         pruned = write_pruned(twin, model)
         save_onnx(pruned, path)
-        summary = _summary(config, context, report, data)
+        summary = _summary(config, context, report, data, pruning.errors)
         summary_path = context.workdir / "prune.json"
         summary_path.write_text(summary.model_dump_json(), encoding="utf-8")
         return StageResult(
@@ -159,15 +160,19 @@ class _Pruning:
         self._data = data
         self._options = config.options
         self._tried = 0
+        self._base: tuple[Session, float] | None = None
+        self.errors: tuple[float, float] | None = None
 
     def run(self) -> PruneReport:
         """Prunes the twin; it then fits its graph again but for the channels."""
         from edgekit.training.pruning.structured import prune_structured
-        from edgekit.training.restored_norms import estimate_norms, fold_norms, restore_norms
+        from edgekit.training.restored_norms import restore_norms
 
         options = self._options
         estimates = self._data is not None and bool(self._data.order)
+        wanted: list[tuple[torch.Tensor, ...]] = []
         if estimates:
+            wanted = self._run_batches(self._twin)
             restore_norms(self._twin, self._run_batches)
         latency = options.allocation == "latency"
         self._context.progress.start("pruning", None)
@@ -181,10 +186,42 @@ class _Pruning:
             )
         finally:
             self._context.progress.finish()
+            if self._base is not None:
+                self._base[0].close()
         if estimates:
-            estimate_norms(self._twin, self._run_batches)
-            fold_norms(self._twin)
+            self._estimate(wanted)
         return report
+
+    def _estimate(self, wanted: Sequence[tuple[torch.Tensor, ...]]) -> None:
+        """Estimates the statistics anew, and keeps them where they bring the outputs nearer.
+
+        Networks that were trained without BatchNorm may be nearer to their parent as they are.
+        """
+        from edgekit.training.restored_norms import estimate_norms, fold_norms
+
+        before = self._error(wanted)
+        state = copy.deepcopy(self._twin.state_dict())
+        estimate_norms(self._twin, self._run_batches)
+        after = self._error(wanted)
+        self.errors = (before, after)
+        if after >= before:
+            self._twin.load_state_dict(state)
+        fold_norms(self._twin)
+
+    def _error(self, wanted: Sequence[tuple[torch.Tensor, ...]]) -> float:
+        """Squared error of the outputs as a share of the parent's variance."""
+        from edgekit.training.qat.losses import VarianceSums, imitation_loss
+
+        sums = VarianceSums()
+        for outputs in wanted:
+            sums.add(outputs)
+        variances = sums.variances()
+        self._twin.eval()
+        errors = [
+            float(imitation_loss(found, outputs, variances))
+            for found, outputs in zip(self._run_batches(self._twin), wanted, strict=True)
+        ]
+        return sum(errors) / len(errors)
 
     def _labelled(self) -> QatSamples:
         if self._data is None or not self._data.labelled:
@@ -203,7 +240,8 @@ class _Pruning:
         feeds = random_feeds(specs, seed=self._context.seed, batch=1)
         return tuple(torch.from_numpy(feeds[spec.name]) for spec in specs)
 
-    def _run_batches(self, twin: TorchTwin) -> None:
+    def _run_batches(self, twin: TorchTwin) -> list[tuple[torch.Tensor, ...]]:
+        """Outputs of all batches."""
         import torch
 
         from edgekit.training.qat.batching import batch_runner
@@ -214,11 +252,34 @@ class _Pruning:
         runner = batch_runner((twin,), samples)
         size = runner.piece(_STATISTICS_BATCH)
         with torch.no_grad():
-            for inputs, _ in samples.batches(order, size):
+            return [
                 runner.outputs(twin, as_inputs(inputs))
+                for inputs, _ in samples.batches(order, size)
+            ]
 
     def _measure(self, module: nn.Module) -> float:
-        """Fastest run in ms of what the target makes of a pruned copy."""
+        """Latency in ms of what the target makes of a pruned copy.
+
+        All but the first network are timed in turn with the first, so that a drift of the
+        machine strikes both alike.
+        """
+        from edgekit.measure.artifact_latency import compare_latency, timed_run
+        from edgekit.measure.latency import measure_latency
+
+        bench = BenchConfig(runs=self._options.latency_runs, memory=False)
+        session = self._lowered(module)
+        if self._base is None:
+            timings = measure_latency(timed_run(session), runs=bench.runs)
+            self._base = (session, timings.percentile_ms(50))
+            latency_ms = self._base[1]
+        else:
+            base, base_ms = self._base
+            latency_ms = base_ms * compare_latency(session, base, bench).median_ratio
+            session.close()
+        self._context.progress.advance(0, f"network {self._tried}: {latency_ms:.3g} ms")
+        return latency_ms
+
+    def _lowered(self, module: nn.Module) -> Session:
         from edgekit.graph.io import save_onnx
         from edgekit.graph.torch_twin import TorchTwin
         from edgekit.training.pruning.write_pruned import write_pruned
@@ -231,18 +292,15 @@ class _Pruning:
         self._tried += 1
         folder = self._context.workdir / f"tried-{self._tried}"
         folder.mkdir()
-        path = folder / "model.onnx"
-        save_onnx(write_pruned(twin, self._model), path)
-        source = Artifact.of(ArtifactKind.ONNX, path)
+        save_onnx(write_pruned(twin, self._model), folder / "model.onnx")
+        source = Artifact.of(ArtifactKind.ONNX, folder / "model.onnx")
         lowered = target.lower(source, LowerConfig().settled_for(target.info), folder)
         if isinstance(lowered, Unavailable):
             raise MissingToolError(lowered.reason)
-        bench = BenchConfig(runs=self._options.latency_runs, memory=False)
-        stats = target.measure(lowered.artifact.path, bench)
-        if isinstance(stats, Unavailable):
-            raise MissingToolError(stats.reason)
-        self._context.progress.advance(0, f"network {self._tried}: {stats.min_ms:.3g} ms")
-        return stats.min_ms
+        session = target.load(lowered.artifact.path, RuntimeConfig())
+        if isinstance(session, Unavailable):
+            raise MissingToolError(session.reason)
+        return session
 
     def _target(self) -> Target:
         if self._context.target is None:
@@ -254,7 +312,11 @@ class _Pruning:
 
 
 def _summary(
-    config: PruneStageConfig, context: StageContext, report: PruneReport, data: _Data | None
+    config: PruneStageConfig,
+    context: StageContext,
+    report: PruneReport,
+    data: _Data | None,
+    errors: tuple[float, float] | None,
 ) -> PruneSummary:
     measured = report.latency_ms is not None and context.target is not None
     return PruneSummary(
@@ -275,6 +337,7 @@ def _summary(
         ),
         dataset="" if data is None or not data.order else data.name,
         samples=0 if data is None else len(data.order),
+        output_error=errors,
     )
 
 

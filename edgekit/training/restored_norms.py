@@ -24,7 +24,7 @@ CONVOLUTIONS = (
 )  # fmt: skip
 _SUFFIX = "_restored_norm"
 
-type RunBatches = Callable[[TorchTwin], None]
+type RunBatches = Callable[[TorchTwin], object]
 """Runs a twin once over some samples, without gradients; what it gives is dropped."""
 
 

@@ -269,6 +269,7 @@ def full_summary() -> RunSummary:
                 unpruned=(UnprunedLayers(layers=("head",), reason="outputs of the network"),),
                 dataset="digits/train",
                 samples=512,
+                output_error=(0.82, 0.0715),
             ),
         ),
         targets=targets(),
