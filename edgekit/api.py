@@ -31,11 +31,14 @@ from edgekit.pipeline.project import (
     EvaluateSection,
     ModelSection,
     ProjectConfig,
+    PruneSection,
     QatSection,
     QuantizeSection,
     TargetSection,
 )
 from edgekit.quantization.options import QuantizeOptions
+from edgekit.training.config import TrainConfig
+from edgekit.training.pruning.stage_options import PruneOptions
 from edgekit.training.qat.config import QatConfig
 
 if TYPE_CHECKING:
@@ -92,6 +95,15 @@ class ConvertOptions(LoweringChoices):
         None,
         description="Data set to fine-tune with, of which the training split is taken; data by "
         "default.",
+    )
+    stages: tuple[str, ...] = Field(
+        (),
+        description="Stages that change the model before it is quantized and lowered, in order: "
+        "train, prune, distill.",
+    )
+    train: TrainConfig = Field(default_factory=TrainConfig, description="How stage train trains.")
+    prune: PruneOptions = Field(
+        default_factory=PruneOptions, description="What stage prune removes."
     )
     schemes: tuple[Precision, ...] = Field(
         (), description="Numeric forms whose QDQ graph is made even where no target asks for it."
@@ -267,8 +279,11 @@ def conversion_project(
                 qat=options.qat is not None,
                 **options.quantize.model_dump(),
             ),
+            stages=options.stages,
+            train=options.train,
+            prune=PruneSection(**options.prune.model_dump()),
             qat=QatSection(data=options.qat_data, **(options.qat or QatConfig()).model_dump()),
-            evaluate=EvaluateSection(required=not options.schemes),
+            evaluate=EvaluateSection(required=not (options.schemes or options.stages)),
             benchmark=benchmark,
         )
     except ValidationError as error:

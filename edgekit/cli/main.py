@@ -21,6 +21,10 @@ COMMANDS: dict[str, CommandEntry] = {
     "quantize": CommandEntry(
         "edgekit.cli.quantize", "Quantize a model, fine-tune it, and compare the accuracy."
     ),
+    "train": CommandEntry("edgekit.cli.train", "Train a torch module, or an ONNX model further."),
+    "prune": CommandEntry(
+        "edgekit.cli.prune", "Remove channels of a model, and compare it with its parent."
+    ),
     "run": CommandEntry("edgekit.cli.run", "Run the pipeline that an edgekit.toml describes."),
     "targets": CommandEntry(
         "edgekit.cli.targets", "List the targets and what this machine can do with each."

@@ -38,6 +38,7 @@ def build_plan(project: ProjectConfig) -> Plan:
     for name, section in project.targets.items():
         add_target(draft, name, section, model)
     check_fine_tuning(draft)
+    _publish_changed(draft, model)
     ledger = () if draft.problems or draft.missing else ledger_entries(draft)
     draft.check_outputs()
     draft.raise_problems()
@@ -54,6 +55,14 @@ def _add_reference(draft: Draft, model: Source) -> None:
     draft.add_evaluation("evaluate-reference", data, None, model)
     draft.evaluations[model] = "evaluate-reference"
     draft.reference = Source("evaluate-reference", "metrics")
+
+
+def _publish_changed(draft: Draft, model: Source) -> None:
+    """A float graph that the stages made is one of the products."""
+    name = f"{draft.project.name}.onnx"
+    taken = {output.name for output in draft.outputs}
+    if draft.project.stages and name not in taken:
+        draft.outputs.append(PublishedOutput(name, model))
 
 
 def _finish(draft: Draft, model: Source, ledger: tuple[LedgerEntry, ...]) -> Plan:

@@ -227,7 +227,7 @@ class ProjectConfig(FrozenModel):
     targets: dict[str, TargetSection] = Field(
         default_factory=dict,
         description="What is made, by name of the target; may be empty where quantize.schemes "
-        "asks for QDQ graphs.",
+        "asks for QDQ graphs, or stages for a changed float graph.",
     )
     quantize: QuantizeSection = QuantizeSection()
     qat: QatSection = QatSection()
@@ -254,10 +254,10 @@ class ProjectConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _check_products(self) -> ProjectConfig:
-        if not self.targets and not self.schemes():
+        if not self.targets and not self.schemes() and not self.stages:
             raise ValueError(
-                "nothing is to be made; add a section [targets.NAME], or quantize.schemes for QDQ "
-                "graphs alone"
+                "nothing is to be made; add a section [targets.NAME], quantize.schemes for QDQ "
+                "graphs alone, or stages for a changed float graph"
             )
         return self
 
