@@ -14,7 +14,7 @@ from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.metrics import Unavailable
 from edgekit.core.run_summary import LayerWidth, PruneSummary, UnprunedLayers
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
-from edgekit.core.target import BenchConfig, LowerConfig, RuntimeConfig, Session, Target
+from edgekit.core.target import LowerConfig, RuntimeConfig, Session, Target
 from edgekit.data.datasets import DataSpec, data_files
 from edgekit.data.image_set import spread
 from edgekit.data.model_inputs import ModelInputs, open_inputs
@@ -263,18 +263,19 @@ class _Pruning:
         All but the first network are timed in turn with the first, so that a drift of the
         machine strikes both alike.
         """
-        from edgekit.measure.artifact_latency import compare_latency, timed_run
-        from edgekit.measure.latency import measure_latency
+        from edgekit.measure.artifact_latency import timed_run
+        from edgekit.measure.latency import interleaved, measure_latency
 
-        bench = BenchConfig(runs=self._options.latency_runs, memory=False)
+        runs = self._options.latency_runs
         session = self._lowered(module)
         if self._base is None:
-            timings = measure_latency(timed_run(session), runs=bench.runs)
+            timings = measure_latency(timed_run(session), runs=runs)
             self._base = (session, timings.percentile_ms(50))
             latency_ms = self._base[1]
         else:
             base, base_ms = self._base
-            latency_ms = base_ms * compare_latency(session, base, bench).median_ratio
+            found = interleaved(timed_run(session), timed_run(base), runs=runs)
+            latency_ms = base_ms * found.median_ratio
             session.close()
         self._context.progress.advance(0, f"network {self._tried}: {latency_ms:.3g} ms")
         return latency_ms
