@@ -28,6 +28,7 @@ from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
 from edgekit.pipeline.project import (
     BenchmarkSection,
+    DistillSection,
     EvaluateSection,
     ModelSection,
     ProjectConfig,
@@ -38,6 +39,7 @@ from edgekit.pipeline.project import (
 )
 from edgekit.quantization.options import QuantizeOptions
 from edgekit.training.config import TrainConfig
+from edgekit.training.distillation import DistillOptions
 from edgekit.training.pruning.stage_options import PruneOptions
 from edgekit.training.qat.config import QatConfig
 
@@ -104,6 +106,9 @@ class ConvertOptions(LoweringChoices):
     train: TrainConfig = Field(default_factory=TrainConfig, description="How stage train trains.")
     prune: PruneOptions = Field(
         default_factory=PruneOptions, description="What stage prune removes."
+    )
+    distill: DistillOptions = Field(
+        default_factory=DistillOptions, description="How stage distill trains."
     )
     schemes: tuple[Precision, ...] = Field(
         (), description="Numeric forms whose QDQ graph is made even where no target asks for it."
@@ -282,6 +287,7 @@ def conversion_project(
             stages=options.stages,
             train=options.train,
             prune=PruneSection(**options.prune.model_dump()),
+            distill=DistillSection(**options.distill.model_dump()),
             qat=QatSection(data=options.qat_data, **(options.qat or QatConfig()).model_dump()),
             evaluate=EvaluateSection(required=not (options.schemes or options.stages)),
             benchmark=benchmark,

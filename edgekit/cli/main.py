@@ -25,6 +25,9 @@ COMMANDS: dict[str, CommandEntry] = {
     "prune": CommandEntry(
         "edgekit.cli.prune", "Remove channels of a model, and compare it with its parent."
     ),
+    "distill": CommandEntry(
+        "edgekit.cli.distill", "Train a model on by a teacher, with labels or without."
+    ),
     "run": CommandEntry("edgekit.cli.run", "Run the pipeline that an edgekit.toml describes."),
     "targets": CommandEntry(
         "edgekit.cli.targets", "List the targets and what this machine can do with each."

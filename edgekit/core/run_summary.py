@@ -45,17 +45,20 @@ class EpochPoint(FrozenModel):
     Attributes:
         epoch: Counted from 1.
         loss: Mean training loss over the epoch's samples.
-        train_accuracy: Share of training samples that were right while training, 0..1.
+        train_accuracy: Share of training samples that were right while training, 0..1; None
+            where no labels are learned.
         val_accuracy: Share of validation samples that are right after the epoch, 0..1; None
-            without a validation set.
+            without a validation set or labels.
         lr: Learning rate of the epoch's last step.
+        val_loss: Mean loss over the validation samples; None where it was not measured.
     """
 
     epoch: int
     loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     val_accuracy: float | None
     lr: float
+    val_loss: float | None = None
 
 
 class TrainingSummary(FrozenModel):
@@ -66,12 +69,20 @@ class TrainingSummary(FrozenModel):
         curve: One point an epoch, in order.
         parameters: Number of trained parameters.
         optimizer: Name of the optimizer.
+        step: Step of the plan.
+        teacher: What was learned from besides labels; empty for labels alone.
+        task: ``"classify"``, or ``"imitate"`` where no labels were learned.
+        kept_epoch: Epoch whose weights were kept, 0 for the state before; None for the last.
     """
 
     dataset: str
     curve: tuple[EpochPoint, ...]
     parameters: int
     optimizer: str
+    step: str = "train"
+    teacher: str = ""
+    task: Literal["classify", "imitate"] = "classify"
+    kept_epoch: int | None = None
 
 
 class QuantizationTrial(FrozenModel):
@@ -415,6 +426,8 @@ class RunSummary(FrozenModel):
         quantization: How each QDQ graph came about; empty when nothing was quantized.
         qat: How QDQ graphs were fine-tuned; empty when none was.
         pruning: What each pruning removed; empty when nothing was pruned.
+        further_training: How float graphs were trained on after their import; empty when none
+            was.
         ledger: The model after each stage, from the first float graph to the last quantized one;
             empty when the run only converted.
         targets: One entry for each target and precision, in the order of the project.
@@ -436,6 +449,7 @@ class RunSummary(FrozenModel):
     quantization: tuple[QuantizationSummary, ...] = ()
     qat: tuple[QatSummary, ...] = ()
     pruning: tuple[PruneSummary, ...] = ()
+    further_training: tuple[TrainingSummary, ...] = ()
     ledger: tuple[LedgerRow, ...] = ()
     targets: tuple[TargetResult, ...]
     steps: tuple[StepSummary, ...]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.signature import TensorSpec
 from edgekit.core.target import Target
 from edgekit.errors import ConfigError, MissingToolError
 from edgekit.pipeline.draft import Draft, LedgerGraph
-from edgekit.pipeline.registry import get_target
+from edgekit.pipeline.project import DistillSection
+from edgekit.pipeline.registry import get_target, target_info, target_names
 from edgekit.pipeline.steps import PublishedOutput, Source
+from edgekit.stages.distill import DistillStageConfig
+from edgekit.training.distillation import DistillOptions
 
 if TYPE_CHECKING:
     from edgekit.data.datasets import DataSpec
@@ -142,12 +146,90 @@ def _add_pruning(draft: Draft, model: Source) -> Source:
     return _next(draft, "pruned", step, model)
 
 
+def _add_distillation(draft: Draft, model: Source) -> Source:
+    """Trains the graph on, by its parent or by the teacher that is named."""
+    section = draft.project.distill
+    step = draft.new_id("distill")
+    data = _training_data(draft, section.data)
+    if data is None:
+        draft.problems.append(
+            "stages: 'distill' needs data to train with; add a section [data] or [distill.data] "
+            "(--data)"
+        )
+        return model
+    options = section.distill_options()
+    inputs: dict[str, Source] = {"model": model}
+    artifact, target = None, None
+    if section.teacher is None:
+        parent = draft.history[0].graph
+        if parent == model:
+            draft.problems.append(
+                "stages: 'distill' has no teacher: the graph is its own parent. Put prune before "
+                "it, or name one (distill.teacher, --teacher)"
+            )
+        inputs["teacher"] = parent
+    elif (target := _target_of(section.teacher)) is not None:
+        artifact = Path(section.teacher)
+    else:
+        inputs["teacher"] = _add_teacher(draft, section)
+    config = DistillStageConfig(step=step, data=data, teacher_artifact=artifact, options=options)
+    draft.add(step, "distill", config, target=target, machine_bound=False, **inputs)
+    draft.courses.append(f"{step}.curve")
+    return _next(draft, "distilled", step, model)
+
+
+def _add_teacher(draft: Draft, section: DistillSection) -> Source:
+    """Imports a teacher that is another model, with the inputs of this one."""
+    from edgekit.stages.import_model import ImportConfig
+
+    model = draft.project.model
+    config = ImportConfig(
+        source=str(section.teacher),
+        weights=section.teacher_weights,
+        inputs=draft.parsed_inputs(),
+        dynamic_batch=model.dynamic_batch,
+        preprocessing=model.preprocessing,
+        labels=draft.labels,
+        name=Path(str(section.teacher)).stem,
+    )
+    step = draft.new_id("import_teacher")
+    draft.add(step, "import_model", config)
+    return Source(step, "model")
+
+
+def _target_of(teacher: str) -> Target | None:
+    """The target whose artifact it is; None for what can be imported."""
+    for name in target_names():
+        info = target_info(name)
+        if Path(teacher).suffix == info.suffix and info.suffix not in _NO_MODULE:
+            return get_target(name)
+    return None
+
+
+def _add_fine_tuning(draft: Draft, model: Source) -> Source:
+    """Trains the graph on by labels alone, with the options of section train."""
+    step = draft.new_id("fine-tune")
+    data = _training_data(draft, None)
+    if data is None:
+        draft.problems.append("stages: 'train' needs a data set; add a section [data] (--data)")
+        return model
+    options = DistillOptions.model_validate(draft.project.train.model_dump())
+    config = DistillStageConfig(step=step, data=data, labels_alone=True, options=options)
+    draft.add(step, "distill", config, model=model)
+    draft.courses.append(f"{step}.curve")
+    return _next(draft, "fine-tuned", step, model)
+
+
 def _next(draft: Draft, stage: str, step: str, parent: Source) -> Source:
     graph = Source(step, "model")
     draft.history.append(LedgerGraph("float32", stage, graph, parent))
     return graph
 
 
-_GRAPH_STAGES: Mapping[str, Callable[[Draft, Source], Source]] = {"prune": _add_pruning}
+_GRAPH_STAGES: Mapping[str, Callable[[Draft, Source], Source]] = {
+    "train": _add_fine_tuning,
+    "prune": _add_pruning,
+    "distill": _add_distillation,
+}
 """Stages that take the canonical graph and give another: each adds its step to the draft and
 gives the new source of the model."""

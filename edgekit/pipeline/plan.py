@@ -79,6 +79,7 @@ def _finish(draft: Draft, model: Source, ledger: tuple[LedgerEntry, ...]) -> Pla
         quantization=tuple(draft.summaries),
         qat=tuple(draft.trainings),
         pruning=tuple(draft.prunings),
+        courses=tuple(draft.courses),
         ledger=ledger,
         targets=tuple(draft.entries),
         notes=tuple(draft.notes),

@@ -16,6 +16,7 @@ from edgekit.data.datasets import DataSpec
 from edgekit.errors import ConfigError
 from edgekit.quantization.options import QuantizeOptions
 from edgekit.training.config import TrainConfig
+from edgekit.training.distillation import DistillOptions
 from edgekit.training.pruning.stage_options import PruneOptions
 from edgekit.training.qat.config import QatConfig
 
@@ -203,6 +204,18 @@ class PruneSection(PruneOptions):
         return PruneOptions.model_validate(self.model_dump(exclude={"data"}))
 
 
+class DistillSection(DistillOptions):
+    """How the float graph is trained on, where ``stages`` names distill."""
+
+    data: DataSpec | None = Field(
+        None, description="Data to train with; the training split of [data] by default."
+    )
+
+    def distill_options(self) -> DistillOptions:
+        """The options of the stage."""
+        return DistillOptions.model_validate(self.model_dump(exclude={"data"}))
+
+
 class ReportSection(FrozenModel):
     """What is told at the end."""
 
@@ -232,6 +245,7 @@ class ProjectConfig(FrozenModel):
     quantize: QuantizeSection = QuantizeSection()
     qat: QatSection = QatSection()
     prune: PruneSection = PruneSection()
+    distill: DistillSection = DistillSection()
     evaluate: EvaluateSection = EvaluateSection()
     benchmark: BenchmarkSection = BenchmarkSection()
     report: ReportSection = ReportSection()
@@ -290,12 +304,16 @@ def load_project(path: Path) -> ProjectConfig:
     if (calibration := project.quantize.calibration) is not None:
         placed = calibration.model_copy(update={"set": _set_from(calibration.set, folder)})
         updates["quantize"] = project.quantize.model_copy(update={"calibration": placed})
-    for name in ("qat", "prune"):
+    for name in ("qat", "prune", "distill"):
         section = getattr(project, name)
         if section.data is not None:
             place = {"set": _set_from(section.data.set, folder)}
             placed = section.data.model_copy(update=place)
             updates[name] = section.model_copy(update={"data": placed})
+    if project.distill.teacher is not None:
+        section = updates.get("distill", project.distill)
+        place = {"teacher": _source_from(project.distill.teacher, folder)}
+        updates["distill"] = section.model_copy(update=place)
     return project.model_copy(update=updates)
 
 

@@ -21,6 +21,7 @@ _STAGES: Mapping[str, str] = {
     "train": "edgekit.stages.train:TrainStage",
     "import_model": "edgekit.stages.import_model:ImportStage",
     "prune": "edgekit.stages.prune:PruneStage",
+    "distill": "edgekit.stages.distill:DistillStage",
     "quantize": "edgekit.stages.quantize:QuantizeStage",
     "qat": "edgekit.stages.qat:QatStage",
     "lower": "edgekit.stages.lower:LowerStage",

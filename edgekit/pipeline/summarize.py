@@ -81,6 +81,9 @@ class SummarizeConfig(StageConfig):
     )
     qat: tuple[str, ...] = Field((), description="Inputs that tell how graphs were fine-tuned.")
     pruning: tuple[str, ...] = Field((), description="Inputs that tell what was pruned.")
+    courses: tuple[str, ...] = Field(
+        (), description="Inputs that tell how float graphs were trained on."
+    )
     ledger: tuple[LedgerEntry, ...] = Field((), description="The graphs of the ledger.")
     targets: tuple[TargetEntry, ...] = Field((), description="Targets and precisions.")
     notes: tuple[Note, ...] = Field((), description="What was left out of the plan, and why.")
@@ -159,6 +162,7 @@ class _Gathering:
             ),
             qat=tuple(self._read(name, QatSummary) for name in config.qat),
             pruning=tuple(self._read(name, PruneSummary) for name in config.pruning),
+            further_training=tuple(self._read(name, TrainingSummary) for name in config.courses),
             ledger=ledger_rows(config.ledger, self._inputs),
             targets=tuple(self._target(entry) for entry in config.targets),
             steps=tuple(

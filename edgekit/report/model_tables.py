@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekit.core.metadata import Preprocessing
 from edgekit.core.metrics import Unavailable
-from edgekit.core.run_summary import ArtifactSummary, GraphSummary, RunSummary
+from edgekit.core.run_summary import ArtifactSummary, GraphSummary, RunSummary, TrainingSummary
 from edgekit.core.signature import TensorSpec
 from edgekit.report.figures import format_count, format_share
 from edgekit.report.measurement_tables import label_of
@@ -77,26 +77,40 @@ def detail_tables(summary: RunSummary) -> tuple[Table, ...]:
 
 
 def training_tables(summary: RunSummary) -> tuple[Table, ...]:
-    """The training curve, one row an epoch."""
-    training = summary.training
-    if training is None:
-        return ()
+    """The curves of all trainings of float networks, one row an epoch."""
+    first = () if summary.training is None else (summary.training,)
+    return tuple(_course(item) for item in (*first, *summary.further_training))
+
+
+def _course(training: TrainingSummary) -> Table:
     rows = tuple(
         texts(
             str(point.epoch),
             f"{point.loss:.4f}",
-            format_share(point.train_accuracy),
-            "–" if point.val_accuracy is None else format_share(point.val_accuracy),
+            "–" if point.val_loss is None else f"{point.val_loss:.4f}",
+            *(
+                "–" if share is None else format_share(share)
+                for share in (point.train_accuracy, point.val_accuracy)
+            ),
             f"{point.lr:.2e}",
         )
         for point in training.curve
     )
-    names = ("Epoch", "Loss", "Training accuracy", "Validation accuracy", "Learning rate")
+    names = (
+        "Epoch", "Loss", "Validation loss", "Training accuracy", "Validation accuracy",
+        "Learning rate",
+    )  # fmt: skip
     caption = (
         f"{training.parameters:,} parameters on {training.dataset}, "
         f"{len(training.curve)} epochs, optimizer {training.optimizer}."
     )
-    return (Table(tuple(Column(name, figures=True) for name in names), rows, caption=caption),)
+    if training.teacher:
+        learned = "its outputs alone" if training.task == "imitate" else "its scores and labels"
+        caption += f" Learned from {training.teacher}: {learned}."
+    if training.kept_epoch is not None:
+        caption += f" The weights after epoch {training.kept_epoch} are kept."
+    columns = tuple(Column(name, figures=True) for name in names)
+    return Table(columns, rows, caption=caption, title=training.step)
 
 
 def describe_preprocessing(preprocessing: Preprocessing | None) -> str:

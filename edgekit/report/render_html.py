@@ -28,7 +28,8 @@ def render_html(summary: RunSummary) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    training = summary.training
+    first = () if summary.training is None else (summary.training,)
+    trainings = (*first, *summary.further_training)
     return environment.get_template("report.html.j2").render(
         summary=summary,
         headline=_headline(summary),
@@ -36,7 +37,7 @@ def render_html(summary: RunSummary) -> str:
         results=summary_table(summary),
         sections=all_sections(summary),
         panels={
-            "training": () if training is None else curve_panels(training),
+            "training": tuple(panel for item in trainings for panel in curve_panels(item)),
             "qat": tuple(panel for item in summary.qat for panel in qat_panels(item)),
         },
     )

@@ -60,12 +60,21 @@ def curve_panels(training: TrainingSummary) -> tuple[Panel, ...]:
     curve = training.curve
     if not curve:
         return ()
-    loss = {"training": [(point.epoch, point.loss) for point in curve]}
+    loss = {
+        "training": [(point.epoch, point.loss) for point in curve],
+        "validation": [
+            (point.epoch, point.val_loss) for point in curve if point.val_loss is not None
+        ],
+    }
     accuracy = {
         "validation": [
             (point.epoch, point.val_accuracy) for point in curve if point.val_accuracy is not None
         ],
-        "training": [(point.epoch, point.train_accuracy) for point in curve],
+        "training": [
+            (point.epoch, point.train_accuracy)
+            for point in curve
+            if point.train_accuracy is not None
+        ],
     }
     epochs = (curve[0].epoch, curve[-1].epoch)
     return (

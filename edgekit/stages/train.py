@@ -49,7 +49,7 @@ class TrainStage:
     """Trains the torch module that the project imports."""
 
     name: ClassVar[str] = "train"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {}
     optional: ClassVar[frozenset[str]] = frozenset()
     produces: ClassVar[Mapping[str, ArtifactKind | None]] = {
@@ -93,12 +93,13 @@ class TrainStage:
         if config.weights is not None:
             load_weights(model, config.weights)
         samples = _samples(dataset, config, class_map)
-        curve = train(
+        found = train(
             model, samples, config.options, context.seed, context.progress, context.checkpoints
         )
         summary = TrainingSummary(
             dataset=f"{dataset.name}/{dataset.split}",
-            curve=curve,
+            curve=found.curve,
+            kept_epoch=found.kept_epoch,
             parameters=sum(item.numel() for item in model.parameters() if item.requires_grad),
             optimizer=config.options.optimizer,
         )
@@ -110,7 +111,7 @@ class TrainStage:
                 "weights": Artifact.of(ArtifactKind.WEIGHTS, weights),
                 "curve": Artifact.of(ArtifactKind.METRICS, path),
             },
-            metrics={"training": curve[-1].model_dump(mode="json")},
+            metrics={"training": found.curve[-1].model_dump(mode="json")},
             notes=tuple(Note(level="warning", text=text) for text in warnings),
         )
 

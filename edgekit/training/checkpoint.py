@@ -30,6 +30,7 @@ class Checkpoint:
             folder: Made when the first state is saved.
             identity: JSON value that tells this training from all others.
         """
+        self.folder = folder
         self._path = folder / _FILE_NAME
         self._identity = digest_value(identity)
 

@@ -101,14 +101,32 @@ class TrainConfig(StageConfig):
         lt=1,
         description="Share of the training set kept back to measure accuracy after each epoch.",
     )
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="best keeps the epoch that does best on the samples kept back, which may be "
+        "the state before training; last keeps the last epoch, or the best one where patience is "
+        "set.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to train; auto takes a GPU where torch finds one."
+    )
+    mixed_precision: Literal["off", "bfloat16", "float16"] = Field(
+        "off",
+        description="Number format of the products of a step; weights stay float32, and float16 "
+        "scales the loss against underflow.",
+    )
     threads: int = Field(
         2, ge=1, description="Threads of torch; the weights are the same only for the same number."
     )
 
     @model_validator(mode="after")
     def _check_patience(self) -> TrainConfig:
-        if self.patience is not None and not self.validation:
-            raise ValueError("patience needs samples kept back; set validation above 0")
+        for name, wanted in (
+            ("patience", self.patience is not None),
+            ("keep", self.keep == "best"),
+        ):
+            if wanted and not self.validation:
+                raise ValueError(f"{name} needs samples kept back; set validation above 0")
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -52,29 +53,34 @@ class WeightMean:
 
 
 class BestEpoch:
-    """Weights of the epoch with the highest accuracy on the samples kept back."""
+    """Weights of the epoch that does best on the samples kept back.
+
+    That is the one with the highest accuracy, or without labels the one with the lowest loss.
+    """
 
     def __init__(self) -> None:
         self.state: dict[str, Tensor] | None = None
-        self._accuracy = -1.0
-        self._epoch = 0
+        self.epoch = 0
+        self._score = -math.inf
 
     def offer(self, point: EpochPoint, state: dict[str, Tensor]) -> None:
         """Takes the weights of an epoch if it is better than all before."""
-        reached = -1.0 if point.val_accuracy is None else point.val_accuracy
-        if reached > self._accuracy:
+        reached = point.val_accuracy
+        if reached is None:
+            reached = -math.inf if point.val_loss is None else -point.val_loss
+        if self.state is None or reached > self._score:
             self.state = {name: item.detach().clone() for name, item in state.items()}
-            self._accuracy, self._epoch = reached, point.epoch
+            self._score, self.epoch = reached, point.epoch
 
     def waited(self, epochs: int) -> int:
         """Epochs since the best one."""
-        return epochs - self._epoch
+        return epochs - self.epoch
 
     def saved(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"state": self.state, "accuracy": self._accuracy, "epoch": self._epoch}
+        return {"state": self.state, "score": self._score, "epoch": self.epoch}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """From a checkpoint."""
-        self.state, self._accuracy = saved["state"], saved["accuracy"]
-        self._epoch = saved["epoch"]
+        self.state, self._score = saved["state"], saved["score"]
+        self.epoch = saved["epoch"]

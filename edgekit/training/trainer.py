@@ -19,15 +19,31 @@ from edgekit.training.augment import Augmentation
 from edgekit.training.checkpoint import Checkpoint
 from edgekit.training.config import TrainConfig
 from edgekit.training.determinism import deterministic
+from edgekit.training.devices import MixedPrecision, chosen_device
 from edgekit.training.keeping import BestEpoch, WeightMean
-from edgekit.training.losses.classification import smoothed_cross_entropy
 from edgekit.training.mixing import Mixing
+from edgekit.training.objectives import LabelObjective, Objective, StepBatch, as_outputs
 from edgekit.training.optimizer import make_optimizer
 from edgekit.training.progressive import growth, resized
 from edgekit.training.samples import Samples
 from edgekit.training.schedule import rate_factor
+from edgekit.training.teacher_cache import TeacherCache, cache_teacher, stays_the_same
 
 _EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """Course of a training.
+
+    Attributes:
+        curve: One point an epoch.
+        kept_epoch: Epoch whose weights the model has, 0 for the state before training; None
+            where it has those of the end.
+    """
+
+    curve: tuple[EpochPoint, ...]
+    kept_epoch: int | None = None
 
 
 def train(
@@ -37,8 +53,9 @@ def train(
     seed: int,
     progress: Progress | None = None,
     folder: Path | None = None,
-) -> tuple[EpochPoint, ...]:
-    """Trains with cross-entropy; the same arguments give the same weights, bit by bit.
+    objective: Objective | None = None,
+) -> TrainResult:
+    """Trains a network; on a CPU the same arguments give the same weights, bit by bit.
 
     A training that was interrupted goes on from its last complete epoch, and ends with the
     weights that it would have had.
@@ -47,28 +64,36 @@ def train(
     has no variance to normalise with), unless there is no other.
 
     Args:
-        model: Gives one tensor of class scores ``[N, classes]``; trained in place and left
-            in evaluation mode.
+        model: Gives one tensor of class scores ``[N, classes]``, or what the objective compares;
+            trained in place, and left on the CPU in evaluation mode.
         samples: Training set, of which ``config.validation`` is kept back.
         config: Options.
         seed: Seed of order, augmentation and dropout.
         progress: Receives the steps of each epoch.
         folder: Where the state after each epoch is kept; None keeps nothing.
+        objective: What is minimized; cross-entropy by default.
 
     Returns:
-        One point an epoch.
+        Its course.
 
     Raises:
-        InputError: If the data does not fit the model.
+        InputError: If the data does not fit the model, or is of one class alone.
+        MissingToolError: If a GPU is asked for and there is none.
         GateError: If the loss becomes NaN or infinite; names epoch and step. The state after the
             epoch before stays in ``folder``.
     """
     checkpoint = None
     if folder is not None:
         checkpoint = Checkpoint(folder, _identity(model, samples, config, seed))
-    with deterministic(seed, config.threads):
-        training = _Training(model, samples, config, seed, progress or SilentProgress())
-        return training.run(checkpoint)
+    device = chosen_device(config)
+    with deterministic(seed, config.threads, device):
+        training = _Training(
+            model.to(device), samples, config, seed, objective or LabelObjective(), device
+        )
+        try:
+            return training.run(checkpoint, progress or SilentProgress())
+        finally:
+            model.to("cpu")
 
 
 def _identity(
@@ -89,17 +114,16 @@ def accuracy(model: nn.Module, samples: Samples, order: Sequence[int]) -> float:
     hits = 0
     with torch.inference_mode():
         for inputs, labels in samples.batches(order, _EVALUATION_BATCH):
-            hits += _hits(class_scores(model, inputs, labels), labels)
+            hits += _hits(checked_scores(model(inputs), inputs, labels), labels)
     return hits / len(order)
 
 
-def class_scores(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Runs the model and checks that it classifies.
+def checked_scores(scores: object, inputs: Tensor, labels: Tensor) -> Tensor:
+    """What a model gave for a batch, if it classifies.
 
     Raises:
-        InputError: If it gives no ``[N, classes]``, or fewer classes than there are labels.
+        InputError: If it is no ``[N, classes]``, or has fewer classes than there are labels.
     """
-    scores = model(inputs)
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(inputs):
         what = (
             f"a tensor of shape {list(scores.shape)}"
@@ -141,12 +165,15 @@ class _Training:
         samples: Samples,
         config: TrainConfig,
         seed: int,
-        progress: Progress,
+        objective: Objective,
+        device: torch.device,
     ) -> None:
         self._model = model
         self._samples = samples
         self._config = config
-        self._progress = progress
+        self._objective = objective
+        self._device = device
+        self._precision = MixedPrecision(config, device)
         self._order = torch.Generator().manual_seed(seed)
         self._augment = Augmentation(config, seed + 1)
         self._mix = Mixing(config.mixup, config.cutmix, seed + 2)
@@ -160,19 +187,34 @@ class _Training:
         self._curve: tuple[EpochPoint, ...] = ()
         self._classes = 0
         self._best = BestEpoch()
+        self._cache: TeacherCache | None = None
 
-    def run(self, checkpoint: Checkpoint | None) -> tuple[EpochPoint, ...]:
+    def run(self, checkpoint: Checkpoint | None, progress: Progress) -> TrainResult:
+        teacher = self._objective.teacher
+        if teacher is not None and stays_the_same(self._config):
+            folder = None if checkpoint is None else checkpoint.folder
+            self._cache = cache_teacher(teacher, self._samples, self._device, progress, folder)
         state = None if checkpoint is None else checkpoint.load()
         if state is not None:
             self._restore(state)
+        elif self._config.keep == "best":
+            self._best.offer(self._start(), self._kept().state_dict())
         while len(self._curve) < self._config.epochs and not self._is_over():
-            self._curve += (self._epoch(len(self._curve) + 1),)
-            if self._config.patience is not None:
+            self._curve += (self._epoch(len(self._curve) + 1, progress),)
+            if self._config.patience is not None or self._config.keep == "best":
                 self._best.offer(self._curve[-1], self._kept().state_dict())
             if checkpoint is not None:
                 checkpoint.save(self._state())
         self._finish()
-        return self._curve
+        kept = None if self._best.state is None else self._best.epoch
+        return TrainResult(self._curve, kept)
+
+    def _start(self) -> EpochPoint:
+        """The state before training, which may turn out to be the best."""
+        accuracy, loss = self._validated()
+        return EpochPoint(
+            epoch=0, loss=math.inf, train_accuracy=None, val_accuracy=accuracy, lr=0, val_loss=loss
+        )
 
     def _is_over(self) -> bool:
         patience = self._config.patience
@@ -193,17 +235,20 @@ class _Training:
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "scaler": self._precision.scaler.state_dict(),
             "mean": None if self._mean is None else self._mean.state(),
             "best": self._best.saved(),
             "curve": [point.model_dump() for point in self._curve],
             "generators": [item.get_state() for item in self._generators()],
             "global": torch.get_rng_state(),
+            "gpu": torch.cuda.get_rng_state() if self._device.type == "cuda" else None,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
+        self._precision.scaler.load_state_dict(state["scaler"])
         if self._mean is not None:
             self._mean.restore(state["mean"])
         self._best.restore(state["best"])
@@ -211,6 +256,8 @@ class _Training:
         for generator, saved in zip(self._generators(), state["generators"], strict=True):
             generator.set_state(saved)
         torch.set_rng_state(state["global"])
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(state["gpu"])
 
     def _generators(self) -> tuple[torch.Generator, ...]:
         return self._order, self._augment.generator, self._mix.generator
@@ -226,64 +273,106 @@ class _Training:
         positions = torch.randperm(count, generator=self._order)
         return positions[kept_back:].sort().values, positions[:kept_back].sort().values
 
-    def _epoch(self, number: int) -> EpochPoint:
+    def _epoch(self, number: int, progress: Progress) -> EpochPoint:
         sums = _Epoch()
         self._model.train()
         shuffled = torch.randperm(len(self._training_set), generator=self._order)
         order = self._training_set[shuffled][: self._steps * self._config.batch_size]
-        self._progress.start(f"epoch {number}/{self._config.epochs}", self._steps)
+        progress.start(f"epoch {number}/{self._config.epochs}", self._steps)
         try:
             batches = self._samples.batches(order.tolist(), self._config.batch_size)
             for step, (inputs, labels) in enumerate(batches, 1):
                 rate = float(self._schedule.get_last_lr()[0])
-                loss, hits = self._step(inputs, labels, number - 1)
+                place = (step - 1) * self._config.batch_size
+                positions = order[place : place + len(labels)].tolist()
+                loss, hits = self._step(inputs, labels, positions, number - 1)
                 if not math.isfinite(loss):
                     raise GateError(_diverged(loss, number, step, rate))
                 sums.add(loss, hits, len(labels))
-                self._progress.advance(1, f"loss {loss:.3f}")
+                progress.advance(1, f"loss {loss:.3f}")
         finally:
-            self._progress.finish()
+            progress.finish()
+        accuracy, val_loss = self._validated()
         return EpochPoint(
             epoch=number,
             loss=sums.loss / sums.samples,
-            train_accuracy=sums.hits / sums.samples,
-            val_accuracy=self._validation_accuracy(),
+            train_accuracy=sums.hits / sums.samples if self._objective.classifies else None,
+            val_accuracy=accuracy,
             lr=rate,
+            val_loss=val_loss,
         )
 
-    def _step(self, inputs: Tensor, labels: Tensor, epoch: int) -> tuple[float, int]:
+    def _step(
+        self, inputs: Tensor, labels: Tensor, positions: list[int], epoch: int
+    ) -> tuple[float, int]:
         grown = growth(epoch, self._config)
         images, targets = resized(self._augment(inputs), epoch, self._config), labels
         if self._config.mixup or self._config.cutmix:
             images, targets = self._mix(images, labels, self._count_classes(inputs, labels), grown)
-        scores = class_scores(self._model, images, labels)
-        smoothing = grown * self._config.label_smoothing
-        loss = smoothed_cross_entropy(scores, targets, smoothing)
+        images, labels = images.to(self._device), labels.to(self._device)
+        with self._precision.products():
+            outputs = self._outputs(self._model, images, labels)
+        batch = self._with_teacher(images, targets.to(self._device), positions)
+        loss = self._objective.loss(outputs, batch, grown * self._config.label_smoothing)
         value = float(loss.item())
         if math.isfinite(value):
             self._optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            if self._config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self._model.parameters(), self._config.clip_norm)
-            self._optimizer.step()
+            self._precision.step(loss, self._optimizer, self._model, self._config.clip_norm)
             self._schedule.step()
             if self._mean is not None:
                 self._mean.update(self._model)
-        return value, _hits(scores, labels)
+        return value, _hits(outputs[0], labels) if self._objective.classifies else 0
+
+    def _outputs(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        """The model's outputs in float32, the first of which are class scores if it classifies."""
+        found = model(inputs)
+        several = found if isinstance(found, (tuple, list)) else (found,)
+        if self._objective.classifies:
+            alone = self._objective.teacher is None
+            checked_scores(found if alone else several[0], inputs, labels)
+        return tuple(item.float() for item in as_outputs(several))
+
+    def _with_teacher(self, inputs: Tensor, targets: Tensor, positions: list[int]) -> StepBatch:
+        teacher = self._objective.teacher
+        if teacher is None:
+            return StepBatch(inputs, targets)
+        if self._cache is not None:
+            return StepBatch(inputs, targets, self._cache.outputs(positions, self._device))
+        with self._precision.products():
+            wanted = teacher(inputs)
+        return StepBatch(inputs, targets, tuple(item.float() for item in wanted))
 
     def _count_classes(self, inputs: Tensor, labels: Tensor) -> int:
         """Classes that the model tells apart, asked once without leaving a trace in it."""
         if not self._classes:
             self._model.eval()
             with torch.inference_mode():
-                self._classes = class_scores(self._model, inputs, labels).shape[1]
+                outputs = self._outputs(self._model, inputs.to(self._device), labels)
+            self._classes = outputs[0].shape[1]
             self._model.train()
         return self._classes
 
-    def _validation_accuracy(self) -> float | None:
-        if not len(self._validation_set):
-            return None
-        return accuracy(self._kept(), self._samples, self._validation_set.tolist())
+    def _validated(self) -> tuple[float | None, float | None]:
+        """Accuracy and mean loss on the samples kept back."""
+        order = self._validation_set.tolist()
+        if not order:
+            return None, None
+        model, hits, total = self._kept(), 0, 0.0
+        model.eval()
+        batches = self._samples.batches(order, _EVALUATION_BATCH)
+        done = 0
+        with torch.no_grad():
+            for inputs, labels in batches:
+                positions = order[done : done + len(labels)]
+                done += len(labels)
+                images, targets = inputs.to(self._device), labels.to(self._device)
+                with self._precision.products():
+                    outputs = self._outputs(model, images, targets)
+                batch = self._with_teacher(images, targets, positions)
+                total += float(self._objective.loss(outputs, batch, 0.0)) * len(labels)
+                hits += _hits(outputs[0], targets) if self._objective.classifies else 0
+        loss = total / len(order)
+        return (hits / len(order) if self._objective.classifies else None), loss
 
 
 def _hits(scores: Tensor, labels: Tensor) -> int:

@@ -17,7 +17,7 @@ from edgekit.training.losses.distillation import distillation_loss
 from edgekit.training.qat.config import QatConfig
 from edgekit.training.qat.task import class_output_index, class_scores_of
 
-_SMALLEST_PROBABILITY = 1.0 / 512
+SMALLEST_PROBABILITY = 1.0 / 512
 """Half a step of 8-bit probabilities: what is rounded to 0 may be that large."""
 _TINY = 1e-12
 
@@ -140,7 +140,7 @@ class QatLoss:
         scores = class_scores_of(outputs[self._output])
         if not self._probabilities:
             return scores
-        return torch.log(scores.clamp(min=_SMALLEST_PROBABILITY))
+        return torch.log(scores.clamp(min=SMALLEST_PROBABILITY))
 
 
 def imitation_loss(

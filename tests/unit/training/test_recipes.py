@@ -164,7 +164,7 @@ def test_every_recipe_learns_and_repeats(fields: dict[str, Any]) -> None:
     runs = []
     for _ in range(2):
         model = network()
-        curve = train(model, stripes(), config(**{"epochs": 6, **fields}), seed=3)
+        curve = train(model, stripes(), config(**{"epochs": 6, **fields}), seed=3).curve
         runs.append((curve, weights(model)))
     assert runs[0][0] == runs[1][0]
     assert all(torch.equal(runs[0][1][name], item) for name, item in runs[1][1].items())
@@ -173,7 +173,7 @@ def test_every_recipe_learns_and_repeats(fields: dict[str, Any]) -> None:
 
 def test_early_stop_keeps_the_best_epoch() -> None:
     model = network()
-    curve = train(model, stripes(), config(epochs=40, patience=3), seed=3)
+    curve = train(model, stripes(), config(epochs=40, patience=3), seed=3).curve
     assert len(curve) < 40
     reached = [point.val_accuracy or 0.0 for point in curve]
     best = reached.index(max(reached))

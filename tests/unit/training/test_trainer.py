@@ -47,7 +47,7 @@ CONFIG = TrainConfig(
 
 def test_it_learns_and_tells_its_curve() -> None:
     model, samples = network(), stripes()
-    curve = train(model, samples, CONFIG, seed=3)
+    curve = train(model, samples, CONFIG, seed=3).curve
     assert [point.epoch for point in curve] == [1, 2, 3, 4]
     assert curve[-1].loss < curve[0].loss / 2
     assert curve[-1].val_accuracy is not None
@@ -61,11 +61,11 @@ def test_it_learns_and_tells_its_curve() -> None:
 def test_same_seed_gives_the_same_bits_whatever_the_process_did_before() -> None:
     samples, config = stripes(), CONFIG.model_copy(update={"epochs": 2, "threads": 2})
     first, second = network(), network()
-    curve = train(first, samples, config, seed=3)
+    curve = train(first, samples, config, seed=3).curve
     torch.manual_seed(99)
     torch.set_num_threads(1)
     torch.rand(7)
-    assert train(second, samples, config, seed=3) == curve
+    assert train(second, samples, config, seed=3).curve == curve
     expected = weights(first)
     for name, item in weights(second).items():
         assert torch.equal(item, expected[name]), name
@@ -100,7 +100,7 @@ def test_sgd_without_validation_learns() -> None:
         threads=1,
     )
     model, samples = network(), stripes()
-    curve = train(model, samples, config, seed=0)
+    curve = train(model, samples, config, seed=0).curve
     assert curve[-1].val_accuracy is None
     assert accuracy(model, samples, range(len(samples))) > 0.95
 
@@ -114,7 +114,7 @@ def test_kept_back_samples_are_not_trained_with() -> None:
         epochs=20, batch_size=25, lr=1e-2, validation=0.5, weight_decay=0, threads=1
     )
     wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 3))
-    curve = train(wide, noise, config, seed=0)
+    curve = train(wide, noise, config, seed=0).curve
     assert curve[-1].train_accuracy > 0.95
     assert curve[-1].val_accuracy is not None
     assert curve[-1].val_accuracy < 0.5
@@ -156,7 +156,7 @@ def test_too_few_samples_are_refused() -> None:
 
 
 def test_fewer_samples_than_a_batch_are_one_batch() -> None:
-    curve = train(network(), stripes(9), TrainConfig(epochs=1, batch_size=64), seed=0)
+    curve = train(network(), stripes(9), TrainConfig(epochs=1, batch_size=64), seed=0).curve
     assert len(curve) == 1
 
 
