@@ -95,6 +95,8 @@ class DistillationObjective:
             for own, target in zip(outputs, wanted, strict=True)
         ]
         soft = torch.stack(terms).mean()
+        if not self.alpha:
+            return soft
         hard = smoothed_cross_entropy(outputs[0], batch.targets, smoothing)
         return self.alpha * hard + (1 - self.alpha) * soft
 
