@@ -18,12 +18,14 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     # On a CPU the loop over tensors, whose order of additions does not depend on how torch
     # batches them; on a GPU one kernel for all of them, since starting kernels takes longest.
     gpu = next(model.parameters()).is_cuda
-    how: dict[str, bool] = {"fused": True} if gpu else {"foreach": False}
+    fused, foreach = (True, None) if gpu else (None, False)
     if config.optimizer == "adamw":
-        return AdamW(groups, lr=config.lr, **how)
+        return AdamW(groups, lr=config.lr, fused=fused, foreach=foreach)
     if config.optimizer == "adam":
-        return Adam(groups, lr=config.lr, **how)
-    return SGD(groups, lr=config.lr, momentum=_MOMENTUM, nesterov=True, **how)
+        return Adam(groups, lr=config.lr, fused=fused, foreach=foreach)
+    return SGD(
+        groups, lr=config.lr, momentum=_MOMENTUM, nesterov=True, fused=fused, foreach=foreach
+    )
 
 
 def parameter_groups(

@@ -75,9 +75,7 @@ def test_a_teacher_alone() -> None:
     wanted = teacher(inputs[0])
     own = (wanted[0] + 0.5,)
     batch = StepBatch(inputs[0], LABELS, wanted)
-    found = ImitationObjective(teacher, variances).loss(
-        own, StepBatch(inputs[0], LABELS, wanted), 0
-    )
+    found = ImitationObjective(teacher, variances).loss(own, batch, 0.0)
     assert float(found) == pytest.approx(0.25 / float(variances[0] or 0), rel=1e-5)
 
 
