@@ -16,6 +16,12 @@ _POINTS = 4
 """Channel counts measured of each layer, besides all its channels."""
 
 
+_MEASURED_ROUNDS = 8
+"""How many predictions are measured at most."""
+_NEAR = 0.02
+"""Share of the wanted latency that need not be used up."""
+
+
 @dataclass(frozen=True, slots=True)
 class LatencyTable:
     """Measured latency of a network in which one layer at a time has fewer channels.
@@ -138,6 +144,55 @@ def least_loss(candidates: Candidates, table: LatencyTable, goal_ms: float) -> K
         _, root, smaller = min(steps)
         kept[root] = smaller
     return kept
+
+
+def nearest_below(
+    candidates: Candidates,
+    table: LatencyTable,
+    wanted_ms: float,
+    measure: Callable[[Kept], float],
+) -> tuple[Kept, float]:
+    """What is measured to come nearest to a latency without exceeding it.
+
+    A prediction that promised too much is lowered by what was missed; once one has been kept,
+    the middle between it and the lowest that was not is tried.
+
+    Args:
+        candidates: Groups by root.
+        table: Of the same network.
+        wanted_ms: The latency.
+        measure: Latency in ms of the network that keeps so many positions.
+
+    Raises:
+        ConfigError: If the table promises no such latency, or what it promises is not measured.
+    """
+    failed, met = table.base_ms, -math.inf
+    best: tuple[Kept, float] | None = None
+    predicted, now = wanted_ms, math.inf
+    for number in range(_MEASURED_ROUNDS):
+        try:
+            kept = least_loss(candidates, table, predicted)
+        except ConfigError:
+            if number == 0:
+                raise
+            break  # the table has no more to promise
+        now = measure(kept)
+        if now > wanted_ms:
+            failed = min(failed, predicted)
+        else:
+            met = max(met, predicted)
+            if best is None or now > best[1]:
+                best = kept, now
+            if now >= (1 - _NEAR) * wanted_ms:
+                break
+        predicted = (met + failed) / 2 if best is not None else predicted - (now - wanted_ms)
+    if best is None:
+        raise ConfigError(
+            f"latency_ratio was not reached: {wanted_ms:.4g} ms are wanted, and {now:.4g} ms were "
+            "measured where the table of single layers predicts enough. Layers save less "
+            "together than alone. Raise latency_ratio, or measure with less noise"
+        )
+    return best
 
 
 def _cheapest_step(

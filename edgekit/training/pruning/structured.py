@@ -17,14 +17,11 @@ from edgekit.training.pruning.channel_graph import PRODUCERS, ChannelGraph, Chan
 from edgekit.training.pruning.config import PruneConfig
 from edgekit.training.pruning.cost import Cost, cost_of
 from edgekit.training.pruning.importance import loss_gradients, need_samples, scores
-from edgekit.training.pruning.latency_table import LatencyTable, least_loss, measure_table
+from edgekit.training.pruning.latency_table import measure_table, nearest_below
 from edgekit.training.pruning.report import KeptWhole, LayerChannels, PruneReport
 from edgekit.training.pruning.reshapes import free_reshapes
 from edgekit.training.pruning.verification import fault_between, fault_of, masked
 from edgekit.training.samples import Samples
-
-_MEASURED_ROUNDS = 6
-"""How often a prediction of the latency that promised too much is corrected."""
 
 type Measure = Callable[[nn.Module], float]
 type AfterRound = Callable[[nn.Module, int], None]
@@ -137,37 +134,11 @@ class _Pruning:
         candidates = self._candidates()
         table = measure_table(candidates, lambda kept: self._pruned(candidates, kept), measure)
         first = table.base_ms if before is None else before[0]
-        wanted = predicted = goal * first
-        kept, now = self._closest(candidates, table, measure, predicted, wanted)
+        kept, now = nearest_below(
+            candidates, table, goal * first, lambda kept: measure(self._pruned(candidates, kept))
+        )
         self._finish(candidates, kept)
         return first, now
-
-    def _closest(
-        self,
-        candidates: Mapping[str, Candidate],
-        table: LatencyTable,
-        measure: Measure,
-        predicted: float,
-        wanted: float,
-    ) -> tuple[Kept, float]:
-        kept = least_loss(candidates, table, predicted)
-        now = measure(self._pruned(candidates, kept))
-        for _ in range(_MEASURED_ROUNDS):
-            if now <= wanted:
-                return kept, now
-            predicted -= now - wanted
-            try:
-                kept = least_loss(candidates, table, predicted)
-            except ConfigError:
-                break  # the table has no more to promise
-            now = measure(self._pruned(candidates, kept))
-        if now <= wanted:
-            return kept, now
-        raise ConfigError(
-            f"latency_ratio was not reached: {wanted:.4g} ms are wanted, and {now:.4g} ms were "
-            f"measured where the table of single layers predicts enough. Layers save less "
-            "together than alone. Raise latency_ratio, or measure with less noise"
-        )
 
     def _prunable(self) -> tuple[tuple[str, ...], tuple[KeptWhole, ...]]:
         roots, refused = [], []

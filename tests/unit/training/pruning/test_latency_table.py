@@ -13,7 +13,12 @@ from edgekit.training.pruning.allocation import Candidate, Kept, everything
 from edgekit.training.pruning.channel_graph import ChannelGroup
 from edgekit.training.pruning.config import PruneConfig
 from edgekit.training.pruning.cost import cost_of
-from edgekit.training.pruning.latency_table import LatencyTable, least_loss, measure_table
+from edgekit.training.pruning.latency_table import (
+    LatencyTable,
+    least_loss,
+    measure_table,
+    nearest_below,
+)
 from edgekit.training.pruning.structured import prune_structured
 from tests.unit.training.pruning.networks import images, small
 
@@ -135,3 +140,41 @@ def test_gains_that_do_not_add_up_end_in_an_error() -> None:
     config = PruneConfig(allocation="latency", latency_ratio=0.2, round_to=16)
     with pytest.raises(ConfigError, match="2 ms are wanted, and 10 ms were measured"):
         prune_structured(small(), images(), config, measure=measure)
+
+
+def one_layer() -> tuple[dict[str, Candidate], LatencyTable]:
+    """A table that promises 4 ms less for each 8 of 64 channels."""
+    points = tuple((8 * count, 4.0 * count) for count in range(1, 9))
+    return {"a": candidate("a", [1.0] * 64)}, LatencyTable(32.0, {"a": points})
+
+
+def test_promises_that_are_not_kept_are_corrected_and_no_more_is_removed_than_needed() -> None:
+    """In truth half is saved: 20 ms are 16 channels, and not 40."""
+    candidates, table = one_layer()
+    tried = []
+
+    def measure(kept: Kept) -> float:
+        tried.append(kept["a"])
+        return 32.0 - 0.5 * (32.0 - table.ms("a", kept["a"]))
+
+    kept, now = nearest_below(candidates, table, 20.0, measure)
+    assert tried[0] == 40
+    assert kept == {"a": 16}
+    assert now == 20.0
+
+
+def test_more_is_kept_where_less_would_have_done() -> None:
+    """In truth twice as much is saved as promised: 24 ms are 48 channels."""
+    candidates, table = one_layer()
+    kept, now = nearest_below(
+        candidates, table, 24.0, lambda kept: 32.0 - 2 * (32.0 - table.ms("a", kept["a"]))
+    )
+    assert (kept, now) == ({"a": 56}, 24.0)
+
+
+def test_what_no_measurement_confirms_is_an_error() -> None:
+    candidates, table = one_layer()
+    with pytest.raises(ConfigError, match=r"20 ms are wanted, and 31 ms were measured"):
+        nearest_below(candidates, table, 20.0, lambda _: 31.0)
+    with pytest.raises(ConfigError, match="latency_ratio cannot be reached"):
+        nearest_below(candidates, table, 1.0, lambda _: 1.0)
