@@ -260,11 +260,11 @@ class _Pruning:
     def _measure(self, module: nn.Module) -> float:
         """Latency in ms of what the target makes of a pruned copy.
 
-        All but the first network are timed in turn with the first, so that a drift of the
-        machine strikes both alike.
+        All but the first network are timed in turn with the first.
         """
         from edgekit.measure.artifact_latency import timed_run
-        from edgekit.measure.latency import interleaved, measure_latency
+        from edgekit.measure.latency import measure_latency
+        from edgekit.measure.latency_blocks import block_ratio
 
         runs = self._options.latency_runs
         session = self._lowered(module)
@@ -274,8 +274,7 @@ class _Pruning:
             latency_ms = self._base[1]
         else:
             base, base_ms = self._base
-            found = interleaved(timed_run(session), timed_run(base), runs=runs)
-            latency_ms = base_ms * found.median_ratio
+            latency_ms = base_ms * block_ratio(timed_run(session), timed_run(base), runs)
             session.close()
         self._context.progress.advance(0, f"network {self._tried}: {latency_ms:.3g} ms")
         return latency_ms

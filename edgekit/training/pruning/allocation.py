@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -64,6 +65,20 @@ class Candidate:
         ascending = torch.sort(self.scores).values
         total = self.group.positions
         return float(ascending[total - now : total - then].sum())
+
+    def relative_loss(self, now: int, then: int) -> float:
+        """``log(importance of what is left at now / of what is left at then)``.
+
+        The same step costs more the fewer are left, and halving a layer costs the same whether
+        it is narrow or wide; what was lost in absolute terms would spare wide layers nothing
+        and strip narrow ones.
+        """
+        ascending = torch.sort(self.scores).values
+        total = self.group.positions
+        before, after = (float(ascending[total - kept :].sum()) for kept in (now, then))
+        if after <= 0:
+            return math.inf if before > 0 else 0.0
+        return math.log(before / after)
 
 
 type Candidates = Mapping[str, Candidate]

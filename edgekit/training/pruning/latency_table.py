@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from edgekit.errors import ConfigError, InputError
-from edgekit.training.pruning.allocation import Candidates, Kept, everything
+from edgekit.training.pruning.allocation import Candidates, Kept, everything, fewest
 
 _POINTS = 4
 """Channel counts measured of each layer, besides all its channels."""
@@ -122,6 +122,8 @@ def measure_table(
 def least_loss(candidates: Candidates, table: LatencyTable, goal_ms: float) -> Kept:
     """Removes where the least importance is lost for each ms, until the goal is predicted.
 
+    What counts is the share of the importance that a layer has left (`Candidate.relative_loss`).
+
     Where the next step of a layer saves nothing, as on hardware that works in larger blocks,
     the nearest further step that does is taken at once.
 
@@ -164,21 +166,21 @@ def nearest_below(
         measure: Latency in ms of the network that keeps so many positions.
 
     Raises:
-        ConfigError: If the table promises no such latency, or what it promises is not measured.
+        ConfigError: If no network is measured to be as fast.
     """
     failed, met = table.base_ms, -math.inf
     best: tuple[Kept, float] | None = None
     predicted, now = wanted_ms, math.inf
-    for number in range(_MEASURED_ROUNDS):
-        try:
-            kept = least_loss(candidates, table, predicted)
-        except ConfigError:
-            if number == 0:
-                raise
-            break  # the table has no more to promise
+    smallest = _predicted(candidates, table, fewest(candidates))
+    for _ in range(_MEASURED_ROUNDS):
+        # Layers may also save more together than the table promises.
+        predicted = max(predicted, smallest)
+        kept = least_loss(candidates, table, predicted)
         now = measure(kept)
         if now > wanted_ms:
             failed = min(failed, predicted)
+            if predicted <= smallest:
+                break  # there is no smaller network
         else:
             met = max(met, predicted)
             if best is None or now > best[1]:
@@ -189,8 +191,8 @@ def nearest_below(
     if best is None:
         raise ConfigError(
             f"latency_ratio was not reached: {wanted_ms:.4g} ms are wanted, and {now:.4g} ms were "
-            "measured where the table of single layers predicts enough. Layers save less "
-            "together than alone. Raise latency_ratio, or measure with less noise"
+            "measured with as few channels as round_to allows or the table of single layers "
+            "predicts. Raise latency_ratio, lower round_to, or measure with less noise"
         )
     return best
 
@@ -198,7 +200,7 @@ def nearest_below(
 def _cheapest_step(
     candidates: Candidates, table: LatencyTable, kept: Kept, root: str
 ) -> tuple[float, str, int] | None:
-    """Importance lost for each ms saved by the best smaller number of positions."""
+    """Relative importance lost for each ms saved by the best smaller number of positions."""
     item = candidates[root]
     now = kept[root]
     before = table.ms(root, now * item.group.width)
@@ -206,7 +208,7 @@ def _cheapest_step(
     while smaller is not None:
         saved = before - table.ms(root, smaller * item.group.width)
         if saved > 0:
-            return item.loss(now, smaller) / saved, root, smaller
+            return item.relative_loss(now, smaller) / saved, root, smaller
         smaller = item.fewer(smaller)
     return None
 

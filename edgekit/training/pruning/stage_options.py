@@ -17,7 +17,10 @@ class PruneOptions(PruneConfig):
         "anew with, as BatchNorm would have them; 0 leaves the weights as they are.",
     )
     latency_runs: int = Field(
-        50, ge=1, description="Measured runs of each network that allocation latency tries."
+        10,
+        ge=1,
+        description="Runs in each of the nine blocks that time a network which allocation "
+        "latency tries.",
     )
 
     def prune_config(self) -> PruneConfig:
