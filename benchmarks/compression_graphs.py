@@ -1,0 +1,121 @@
+"""The graphs that `benchmarks.compression` trains: parents, and what pruning leaves of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.compression import (
+    ALLOCATION_LATENCY,
+    DATA,
+    FASHION,
+    RESNET,
+    ROOT,
+    STUDENT_MACS,
+    WORK,
+    graph,
+)
+from edgekit.api import run_project
+from edgekit.core.target import RuntimeConfig
+from edgekit.data.contract import DataSpec
+from edgekit.data.root import find_path
+from edgekit.measure.artifact_latency import timed_run
+from edgekit.measure.latency_blocks import block_ratio
+from edgekit.pipeline.project import ProjectConfig
+from edgekit.pipeline.registry import get_target
+
+RUNS = 40
+STEPS = 6
+"""MACs goals that are tried to bring uniform pruning to the latency of the other."""
+
+
+def models() -> dict[str, Mapping[str, Any]]:
+    """Both networks with their stored weights."""
+    weights = find_path(DataSpec(set="cifar10"), "models/resnet20-cifar10/resnet20-12fca82f.th")
+    return {
+        "fashion": {
+            **FASHION,
+            "weights": ROOT / "sample_models" / "fashion_cnn" / "fashion_cnn.safetensors",
+        },
+        "resnet": {**RESNET, "weights": weights},
+    }
+
+
+def prepare() -> None:
+    """Makes what is not there yet."""
+    graph("x").parent.mkdir(parents=True, exist_ok=True)
+    for network, model in models().items():
+        if not graph(network).exists():
+            _made(network, model, network, None)
+        if not graph(f"{network}-student").exists():
+            _made(network, model, f"{network}-student", {"macs_ratio": STUDENT_MACS[network]})
+    if not graph("resnet-uniform").exists():
+        _prepare_allocations(models()["resnet"])
+
+
+def lowered(source: Path, folder: Path) -> Path:
+    """Its float32 TFLite file."""
+    from edgekit.core.artifact import Artifact, ArtifactKind
+    from edgekit.core.target import LowerConfig
+
+    target = get_target("tflite")
+    folder.mkdir(parents=True, exist_ok=True)
+    config = LowerConfig().settled_for(target.info)
+    made = target.lower(Artifact.of(ArtifactKind.ONNX, source), config, folder)
+    return Path(made.artifact.path)  # type: ignore[union-attr]
+
+
+def latency_share(file: Path, base: Path) -> float:
+    """Latency of a file as a share of another's, in blocks in turn, one thread."""
+    target = get_target("tflite")
+    sessions = [target.load(path, RuntimeConfig(threads=1)) for path in (file, base)]
+    run, base_run = (timed_run(session) for session in sessions)  # type: ignore[arg-type]
+    found = block_ratio(run, base_run, RUNS)
+    for session in sessions:
+        session.close()  # type: ignore[union-attr]
+    return found
+
+
+def _made(network: str, model: Mapping[str, Any], name: str, prune: dict[str, Any] | None) -> Path:
+    """Runs a project that prunes, or only imports where ``prune`` is None."""
+    folder = WORK / "prepared" / name
+    targets = {"onnxruntime": {"precision": "float32"}, "tflite": {"precision": "float32"}}
+    project = {
+        "name": network,
+        "stages": () if prune is None else ("prune",),
+        "model": model,
+        "data": {"set": DATA[network]},
+        "prune": prune or {},
+        "targets": targets if prune is None else {"tflite": targets["tflite"]},
+        "benchmark": {"enabled": False},
+        "output": folder,
+    }
+    run_project(ProjectConfig.model_validate(project))
+    shutil.copy(folder / f"{network}.onnx", graph(name))
+    print(f"made {name}", flush=True)
+    return folder
+
+
+def _prepare_allocations(model: Mapping[str, Any]) -> None:
+    """Prunes by latency, then uniformly until it is measured to be as fast."""
+    by_latency = {
+        "allocation": "latency", "latency_ratio": ALLOCATION_LATENCY, "latency_runs": RUNS,
+    }  # fmt: skip
+    folder = _made("resnet", model, "resnet-latency", by_latency)
+    base = lowered(graph("resnet"), WORK / "prepared" / "tflite-base")
+    wanted = latency_share(folder / "resnet.tflite", base)
+    low, high = 0.3, 1.0
+    shares: dict[float, float] = {}
+    for _ in range(STEPS):
+        ratio = round((low + high) / 2, 4)
+        made = _made("resnet", model, "resnet-uniform", {"macs_ratio": ratio})
+        shares[ratio] = latency_share(made / "resnet.tflite", base)
+        low, high = (ratio, high) if shares[ratio] < wanted else (low, ratio)
+    nearest = min(shares, key=lambda ratio: abs(shares[ratio] - wanted))
+    made = _made("resnet", model, "resnet-uniform", {"macs_ratio": nearest})
+    found = {"latency": wanted, "uniform": shares[nearest], "uniform_macs_ratio": nearest}
+    (WORK / "graphs" / "allocation.json").write_text(json.dumps(found) + "\n")
+    print(found, flush=True)
