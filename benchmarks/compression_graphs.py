@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.compression import (
     ALLOCATION_LATENCY,
     DATA,
+    DIGITS,
     FASHION,
     RESNET,
     ROOT,
@@ -36,6 +37,7 @@ def models() -> dict[str, Mapping[str, Any]]:
     """Both networks with their stored weights."""
     weights = find_path(DataSpec(set="cifar10"), "models/resnet20-cifar10/resnet20-12fca82f.th")
     return {
+        "digits": DIGITS,
         "fashion": {
             **FASHION,
             "weights": ROOT / "sample_models" / "fashion_cnn" / "fashion_cnn.safetensors",
@@ -50,7 +52,7 @@ def prepare() -> None:
     for network, model in models().items():
         if not graph(network).exists():
             _made(network, model, network, None)
-        if not graph(f"{network}-student").exists():
+        if network in STUDENT_MACS and not graph(f"{network}-student").exists():
             _made(network, model, f"{network}-student", {"macs_ratio": STUDENT_MACS[network]})
     if not graph("resnet-uniform").exists():
         _prepare_allocations(models()["resnet"])
@@ -91,6 +93,7 @@ def _made(network: str, model: Mapping[str, Any], name: str, prune: dict[str, An
         "prune": prune or {},
         "targets": targets if prune is None else {"tflite": targets["tflite"]},
         "benchmark": {"enabled": False},
+        "evaluate": {"enabled": False},
         "output": folder,
     }
     run_project(ProjectConfig.model_validate(project))

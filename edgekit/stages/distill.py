@@ -227,7 +227,7 @@ class _Training:
         )
 
         options = self._config.options
-        if self._teacher is None:
+        if self._teacher is None or (classifies and options.alpha == 1):
             return LabelObjective()
         outputs = self._teacher.scores if classifies else self._teacher.outputs
         if classifies:

@@ -74,7 +74,7 @@ def test_every_target_and_precision_has_its_steps(
         "benchmark-fake-float32", "benchmark-fake-float16", "summarize",
     ]  # fmt: skip
     assert [output.name for output in plan.outputs] == [
-        "net.safetensors", "net.fake", "net.float16.fake", "report",
+        "net.safetensors", "net.fake", "net.float16.fake", "net.onnx", "report",
     ]  # fmt: skip
     train = plan.step("train").config
     assert isinstance(train, TrainStageConfig)
@@ -222,7 +222,7 @@ def test_fine_tuning_stands_between_quantization_and_targets(tmp_path: Path) -> 
     assert summarize.qat == ("qat.summary",)
     assert summarize.quantization == ("quantize.summary", "quantize-int8-weights.summary")
     assert [(entry.stage, entry.form) for entry in summarize.ledger] == [
-        ("PTQ", "int8"), ("QAT", "int8"), ("PTQ", "int8-weights"),
+        ("float", "float32"), ("PTQ", "int8"), ("QAT", "int8"), ("PTQ", "int8-weights"),
     ]  # fmt: skip
 
 
