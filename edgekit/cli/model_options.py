@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
@@ -87,12 +88,12 @@ def _plain(annotation: Any) -> Any:
         (annotation,) = [item for item in get_args(annotation) if item is not type(None)]
     if get_origin(annotation) is tuple:
         return list[get_args(annotation)[0]]  # type: ignore[misc]
-    if annotation in (bool, int, float, str) or get_origin(annotation) is Literal:
+    if annotation in (bool, int, float, str, Path) or get_origin(annotation) is Literal:
         return annotation
     raise InternalError(f"There is no command-line form of {annotation}")
 
 
 def _metavar(kind: Any) -> str | None:
-    if kind in (int, float):
-        return "N" if kind is int else "X"
+    if kind in (int, float, Path):
+        return {int: "N", float: "X", Path: "PATH"}[kind]
     return "PATTERN" if get_origin(kind) is list else None

@@ -213,7 +213,10 @@ class DistillSection(DistillOptions):
 
     def distill_options(self) -> DistillOptions:
         """The options of the stage."""
-        return DistillOptions.model_validate(self.model_dump(exclude={"data"}))
+        # Not from model_dump, which leaves out what is no part of the cache key.
+        return DistillOptions.model_validate(
+            {name: getattr(self, name) for name in DistillOptions.model_fields}
+        )
 
 
 class ReportSection(FrozenModel):

@@ -12,7 +12,7 @@ from edgekit.core.hashing import digest_path
 from edgekit.core.progress import Progress, SilentProgress
 from edgekit.core.run_summary import RunSummary
 from edgekit.core.stage import FinishedStep, Note, StageContext, StageResult
-from edgekit.errors import EdgekitError, GateError, InputError, InternalError
+from edgekit.errors import EdgekitError, InputError, InternalError
 from edgekit.measure.device import device_name
 from edgekit.pipeline.plan import build_plan
 from edgekit.pipeline.project import ProjectConfig
@@ -132,11 +132,14 @@ class _Run:
     def _run_resumably(
         self, step: Step, inputs: Mapping[str, Artifact], provenance: Provenance
     ) -> Record:
-        """Runs the stage; what it goes on from is kept only if it is interrupted."""
+        """Runs the stage; what it goes on from is kept only if it is interrupted.
+
+        So is what a training leaves that diverged, in which its last good weights are.
+        """
         key = provenance.key()
         try:
             record = self._run_stage(step, inputs, provenance)
-        except (GateError, InputError):
+        except InputError:
             # The same would fail again, and what is changed to mend it changes the key.
             self._store.discard_checkpoints(key)
             raise

@@ -67,3 +67,22 @@ class Checkpoint:
         digest = hashlib.sha256(saved).hexdigest().encode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(self._path, digest + b"\n" + saved)
+
+    def write_weights(self, name: str) -> Path:
+        """Writes the weights of the state that was saved last into a file of their own.
+
+        Args:
+            name: Of the file in the folder, a ``.safetensors`` that importers and
+                ``model.weights`` take.
+        """
+        from safetensors.torch import save
+
+        state = self.load()
+        assert state is not None
+        mean = state["mean"]
+        weights = state["model"] if mean is None else mean["model"]
+        # Cloned, because safetensors refuses tensors that share memory (tied weights).
+        whole = {key: item.detach().cpu().clone().contiguous() for key, item in weights.items()}
+        path = self.folder / name
+        write_bytes(path, save(whole))
+        return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -117,6 +118,11 @@ class TrainConfig(StageConfig):
     )
     threads: int = Field(
         2, ge=1, description="Threads of torch; the weights are the same only for the same number."
+    )
+    tensorboard: Path | None = Field(
+        None,
+        exclude=True,  # does not change the result, so it is no part of the cache key
+        description="Folder for TensorBoard's event files; a result that is reused writes none.",
     )
 
     @model_validator(mode="after")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from edgekit.errors import MissingToolError
 from edgekit.training.config import TrainConfig
@@ -31,6 +33,18 @@ def chosen_device(config: TrainConfig) -> torch.device:
     # Without it, cuBLAS has no deterministic products.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return torch.device("cuda")
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; nothing waits until a GPU is done with what it was given before."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def fits(size_bytes: int, device: torch.device) -> bool:
+    """Whether so much may stay on a GPU for the whole training: a quarter of what is free."""
+    return device.type == "cuda" and size_bytes <= torch.cuda.mem_get_info(device)[0] // 4
 
 
 class MixedPrecision:
@@ -65,3 +79,13 @@ class MixedPrecision:
             nn.utils.clip_grad_norm_(model.parameters(), clip)
         self.scaler.step(optimizer)
         self.scaler.update()
+
+    def advance(self, schedule: LRScheduler) -> None:
+        """Moves the learning rate on, also after a step that was left out."""
+        if not self.scaler.is_enabled():
+            schedule.step()
+            return
+        with warnings.catch_warnings():
+            # Torch takes a first step that was left out for one that was forgotten.
+            warnings.filterwarnings("ignore", message=r"Detected call of `lr_scheduler.step\(\)`")
+            schedule.step()

@@ -49,4 +49,7 @@ class DistillOptions(TrainConfig):
 
     def train_config(self) -> TrainConfig:
         """The options of the training itself."""
-        return TrainConfig.model_validate(self.model_dump(include=set(TrainConfig.model_fields)))
+        # Not from model_dump, which leaves out what is no part of the cache key.
+        return TrainConfig.model_validate(
+            {name: getattr(self, name) for name in TrainConfig.model_fields}
+        )

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from edgekit.training.devices import moved
+
 
 class Mixing:
     """Blends each batch with itself in another order.
@@ -38,7 +40,7 @@ class Mixing:
 
         Args:
             inputs: ``float32[N, ...]``; images ``[N, C, H, W]`` for CutMix. Not modified.
-            labels: ``int64[N]``.
+            labels: ``int64[N]``, on the same device.
             classes: Number of classes.
             strength: Factor on both parameters.
 
@@ -55,6 +57,7 @@ class Mixing:
             return inputs, labels
         share = self._beta(cutmix if boxed else mixup)
         order = torch.randperm(len(inputs), generator=self._generator)
+        order = moved(order, inputs.device)
         if boxed:
             blended, share = self._pasted(inputs, inputs[order], share)
         else:

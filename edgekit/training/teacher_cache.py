@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edgekit.core.progress import Progress
 from edgekit.training.config import TrainConfig
+from edgekit.training.devices import moved
 from edgekit.training.objectives import Teacher
 from edgekit.training.samples import Samples
 
@@ -36,7 +37,7 @@ class TeacherCache:
     def outputs(self, positions: Sequence[int], device: torch.device) -> tuple[Tensor, ...]:
         """The teacher's outputs for the samples at ``positions``."""
         index = np.asarray(positions, np.int64)
-        return tuple(torch.from_numpy(array[index]).to(device) for array in self._arrays)
+        return tuple(moved(torch.from_numpy(array[index]), device) for array in self._arrays)
 
 
 def cache_teacher(

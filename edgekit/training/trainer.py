@@ -1,9 +1,10 @@
-"""Supervised training of a classifier."""
+"""Training of a network, by one process or by several that share each step."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,30 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from edgekit.core.progress import Progress, SilentProgress
 from edgekit.core.run_summary import EpochPoint
-from edgekit.errors import GateError, InputError
-from edgekit.training.augment import Augmentation
+from edgekit.errors import GateError
 from edgekit.training.checkpoint import Checkpoint
 from edgekit.training.config import TrainConfig
 from edgekit.training.determinism import deterministic
-from edgekit.training.devices import MixedPrecision, chosen_device
+from edgekit.training.devices import MixedPrecision, chosen_device, moved
 from edgekit.training.keeping import BestEpoch, WeightMean
-from edgekit.training.mixing import Mixing
 from edgekit.training.objectives import LabelObjective, Objective, StepBatch, as_outputs
 from edgekit.training.optimizer import make_optimizer
-from edgekit.training.progressive import growth, resized
-from edgekit.training.samples import Samples
+from edgekit.training.processes import Processes, current_processes
+from edgekit.training.samples import HeldSamples, Samples
 from edgekit.training.schedule import rate_factor
+from edgekit.training.scores import (
+    EVALUATION_BATCH,
+    accuracy,
+    checked_scores,
+    count_hits,
+    require_classes,
+)
+from edgekit.training.step_batches import DrawnBatch, StepBatches
+from edgekit.training.step_figures import StepFigure, StepFigures
 from edgekit.training.teacher_cache import TeacherCache, cache_teacher, stays_the_same
+from edgekit.training.tensorboard import Metrics, open_metrics
 
-_EVALUATION_BATCH = 256
+__all__ = ["TrainResult", "accuracy", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,9 @@ def train(
     Of a last batch that is not full the samples are left out in that epoch (a batch of one
     has no variance to normalise with), unless there is no other.
 
+    Within `edgekit.training.distributed.joined` all processes have to call this alike, and each
+    step is divided among them; the first one alone writes and tells of progress.
+
     Args:
         model: Gives one tensor of class scores ``[N, classes]``, or what the objective compares;
             trained in place, and left on the CPU in evaluation mode.
@@ -78,22 +90,28 @@ def train(
 
     Raises:
         InputError: If the data does not fit the model, or is of one class alone.
-        MissingToolError: If a GPU is asked for and there is none.
+        ConfigError: If a step has fewer samples than there are processes.
+        MissingToolError: If a GPU is asked for and there is none, or TensorBoard is.
         GateError: If the loss becomes NaN or infinite; names epoch and step. The state after the
-            epoch before stays in ``folder``.
+            epoch before stays in ``folder``, and its weights are written beside it. Those of
+            the model itself are of no use then.
     """
-    checkpoint = None
-    if folder is not None:
-        checkpoint = Checkpoint(folder, _identity(model, samples, config, seed))
+    processes = current_processes()
     device = chosen_device(config)
-    with deterministic(seed, config.threads, device):
-        training = _Training(
-            model.to(device), samples, config, seed, objective or LabelObjective(), device
-        )
-        try:
-            return training.run(checkpoint, progress or SilentProgress())
-        finally:
-            model.to("cpu")
+    checkpoint = None
+    if folder is not None and not processes.rank:
+        checkpoint = Checkpoint(folder, _identity(model, samples, config, seed))
+    task = _Task(samples, config, seed, objective or LabelObjective(), device, processes)
+    own_seed = seed + processes.rank  # dropout differs between the shares of a batch
+    with ExitStack() as stack:
+        stack.enter_context(deterministic(own_seed, config.threads, device))
+        stack.callback(model.to, "cpu")
+        network = stack.enter_context(processes.wrapped(model.to(device)))
+        training = _Training(model, network, task)
+        metrics = open_metrics(None if processes.rank else config.tensorboard)
+        stack.callback(metrics.close)
+        shown = SilentProgress() if processes.rank or progress is None else progress
+        return training.run(checkpoint, shown, metrics)
 
 
 def _identity(
@@ -108,103 +126,80 @@ def _identity(
     }
 
 
-def accuracy(model: nn.Module, samples: Samples, order: Sequence[int]) -> float:
-    """Share of the samples at ``order`` whose highest score is their class."""
-    model.eval()
-    hits = 0
-    with torch.inference_mode():
-        for inputs, labels in samples.batches(order, _EVALUATION_BATCH):
-            hits += _hits(checked_scores(model(inputs), inputs, labels), labels)
-    return hits / len(order)
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be trained with, and where."""
 
-
-def checked_scores(scores: object, inputs: Tensor, labels: Tensor) -> Tensor:
-    """What a model gave for a batch, if it classifies.
-
-    Raises:
-        InputError: If it is no ``[N, classes]``, or has fewer classes than there are labels.
-    """
-    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(inputs):
-        what = (
-            f"a tensor of shape {list(scores.shape)}"
-            if isinstance(scores, Tensor)
-            else f"a {type(scores).__name__}"
-        )
-        raise InputError(
-            f"Training needs a model that gives one tensor [N, classes]; this one gives {what} "
-            f"for {len(inputs)} samples."
-        )
-    if int(labels.max()) >= scores.shape[1]:
-        raise InputError(
-            f"The model has {scores.shape[1]} classes, but the data set has class "
-            f"{int(labels.max())}. Give the model as many outputs as there are classes."
-        )
-    return scores
-
-
-@dataclass(slots=True)
-class _Epoch:
-    """Sums over the steps of one epoch."""
-
-    loss: float = 0.0
-    hits: int = 0
-    samples: int = 0
-
-    def add(self, loss: float, hits: int, samples: int) -> None:
-        self.loss += loss * samples
-        self.hits += hits
-        self.samples += samples
+    samples: Samples
+    config: TrainConfig
+    seed: int
+    objective: Objective
+    device: torch.device
+    processes: Processes
 
 
 class _Training:
     """One training from start to end."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        samples: Samples,
-        config: TrainConfig,
-        seed: int,
-        objective: Objective,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, model: nn.Module, network: nn.Module, task: _Task) -> None:
+        """Prepares everything.
+
+        Args:
+            model: Holds the weights.
+            network: The model as it is run in a step.
+            task: What it is trained with.
+        """
         self._model = model
-        self._samples = samples
-        self._config = config
-        self._objective = objective
-        self._device = device
-        self._precision = MixedPrecision(config, device)
-        self._order = torch.Generator().manual_seed(seed)
-        self._augment = Augmentation(config, seed + 1)
-        self._mix = Mixing(config.mixup, config.cutmix, seed + 2)
-        self._training_set, self._validation_set = self._split()
-        self._steps = max(1, len(self._training_set) // config.batch_size)
-        self._optimizer = make_optimizer(model, config)
-        self._schedule = LambdaLR(
-            self._optimizer, lambda step: rate_factor(step, self._steps, config)
+        self._network = network
+        self._config = task.config
+        self._objective = task.objective
+        self._device = task.device
+        self._processes = task.processes
+        self._precision = MixedPrecision(task.config, task.device)
+        self._batches = StepBatches(
+            task.samples, task.config, task.seed, task.device, task.processes
         )
-        self._mean = None if config.ema is None else WeightMean(model, config.ema)
+        self._steps = self._batches.steps
+        self._optimizer = make_optimizer(model, task.config)
+        self._schedule = LambdaLR(
+            self._optimizer, lambda step: rate_factor(step, self._steps, task.config)
+        )
+        self._mean = None if task.config.ema is None else WeightMean(model, task.config.ema)
         self._curve: tuple[EpochPoint, ...] = ()
         self._classes = 0
         self._best = BestEpoch()
         self._cache: TeacherCache | None = None
+        self._labels_seen: list[Tensor] = []
+        if self._objective.classifies and isinstance(task.samples, HeldSamples):
+            require_classes(task.samples.labels[self._batches.training])
 
-    def run(self, checkpoint: Checkpoint | None, progress: Progress) -> TrainResult:
+    def run(
+        self, checkpoint: Checkpoint | None, progress: Progress, metrics: Metrics
+    ) -> TrainResult:
         teacher = self._objective.teacher
+        samples = self._batches.samples
         if teacher is not None and stays_the_same(self._config):
             folder = None if checkpoint is None else checkpoint.folder
-            self._cache = cache_teacher(teacher, self._samples, self._device, progress, folder)
-        state = None if checkpoint is None else checkpoint.load()
+            self._cache = cache_teacher(teacher, samples, self._device, progress, folder)
+        state = self._processes.from_first(
+            lambda: None if checkpoint is None else checkpoint.load()
+        )
         if state is not None:
             self._restore(state)
         elif self._config.keep == "best":
             self._best.offer(self._start(), self._kept().state_dict())
+        metrics.begin(len(self._curve) * self._steps)
         while len(self._curve) < self._config.epochs and not self._is_over():
-            self._curve += (self._epoch(len(self._curve) + 1, progress),)
+            number = len(self._curve) + 1
+            try:
+                figures = self._epoch(number, progress)
+            except GateError as error:
+                raise GateError(f"{error}{_last_good(checkpoint, number - 1)}") from error
+            self._curve += (self._point(figures),)
+            metrics.write(self._curve[-1], figures.losses)
             if self._config.patience is not None or self._config.keep == "best":
                 self._best.offer(self._curve[-1], self._kept().state_dict())
-            if checkpoint is not None:
-                checkpoint.save(self._state())
+            self._save(checkpoint)
         self._finish()
         kept = None if self._best.state is None else self._best.epoch
         return TrainResult(self._curve, kept)
@@ -229,9 +224,13 @@ class _Training:
         self._model.load_state_dict(kept)
         self._model.eval()
 
-    def _state(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on."""
-        return {
+    def _save(self, checkpoint: Checkpoint | None) -> None:
+        """Keeps everything that the next epoch depends on."""
+        gpu = torch.cuda.get_rng_state() if self._device.type == "cuda" else None
+        own, *others = self._processes.gathered((torch.get_rng_state(), gpu))
+        if checkpoint is None:
+            return
+        state = {
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
@@ -239,10 +238,12 @@ class _Training:
             "mean": None if self._mean is None else self._mean.state(),
             "best": self._best.saved(),
             "curve": [point.model_dump() for point in self._curve],
-            "generators": [item.get_state() for item in self._generators()],
-            "global": torch.get_rng_state(),
-            "gpu": torch.cuda.get_rng_state() if self._device.type == "cuda" else None,
+            "generators": [item.get_state() for item in self._batches.generators],
+            "global": own[0],
+            "gpu": own[1],
+            "others": others,
         }
+        checkpoint.save(state)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._model.load_state_dict(state["model"])
@@ -253,75 +254,88 @@ class _Training:
             self._mean.restore(state["mean"])
         self._best.restore(state["best"])
         self._curve = tuple(EpochPoint.model_validate(point) for point in state["curve"])
-        for generator, saved in zip(self._generators(), state["generators"], strict=True):
+        for generator, saved in zip(self._batches.generators, state["generators"], strict=True):
             generator.set_state(saved)
-        torch.set_rng_state(state["global"])
-        if self._device.type == "cuda":
-            torch.cuda.set_rng_state(state["gpu"])
+        own = [(state["global"], state["gpu"]), *state.get("others", ())]
+        # Begun with fewer processes, the others draw from where their own seed begins.
+        if self._processes.rank < len(own):
+            cpu, gpu = own[self._processes.rank]
+            torch.set_rng_state(cpu)
+            if self._device.type == "cuda" and gpu is not None:
+                torch.cuda.set_rng_state(gpu)
 
-    def _generators(self) -> tuple[torch.Generator, ...]:
-        return self._order, self._augment.generator, self._mix.generator
-
-    def _split(self) -> tuple[Tensor, Tensor]:
-        count = len(self._samples)
-        kept_back = round(count * self._config.validation)
-        if count - kept_back < 2:
-            raise InputError(
-                f"{count} samples are too few to train with when train.validation keeps back "
-                f"{kept_back}; at least 2 have to be left."
-            )
-        positions = torch.randperm(count, generator=self._order)
-        return positions[kept_back:].sort().values, positions[:kept_back].sort().values
-
-    def _epoch(self, number: int, progress: Progress) -> EpochPoint:
-        sums = _Epoch()
+    def _epoch(self, number: int, progress: Progress) -> StepFigures:
         self._model.train()
-        shuffled = torch.randperm(len(self._training_set), generator=self._order)
-        order = self._training_set[shuffled][: self._steps * self._config.batch_size]
+        figures = StepFigures.on(self._device, number, self._processes)
         progress.start(f"epoch {number}/{self._config.epochs}", self._steps)
         try:
-            batches = self._samples.batches(order.tolist(), self._config.batch_size)
-            for step, (inputs, labels) in enumerate(batches, 1):
+            for batch in self._batches.epoch(number - 1, self._count_classes):
+                self._note_labels(batch.labels)
                 rate = float(self._schedule.get_last_lr()[0])
-                place = (step - 1) * self._config.batch_size
-                positions = order[place : place + len(labels)].tolist()
-                loss, hits = self._step(inputs, labels, positions, number - 1)
-                if not math.isfinite(loss):
-                    raise GateError(_diverged(loss, number, step, rate))
-                sums.add(loss, hits, len(labels))
-                progress.advance(1, f"loss {loss:.3f}")
+                seen = self._step(batch, figures, rate)
+                if seen:
+                    progress.advance(seen, f"loss {figures.losses[-1]:.3f}")
+            if seen := figures.look():
+                progress.advance(seen, f"loss {figures.losses[-1]:.3f}")
         finally:
             progress.finish()
+        self._require_classes()
+        self._processes.average(self._statistics())
+        return figures
+
+    def _point(self, figures: StepFigures) -> EpochPoint:
         accuracy, val_loss = self._validated()
+        classifies = self._objective.classifies
         return EpochPoint(
-            epoch=number,
-            loss=sums.loss / sums.samples,
-            train_accuracy=sums.hits / sums.samples if self._objective.classifies else None,
+            epoch=figures.epoch,
+            loss=figures.loss / figures.samples,
+            train_accuracy=figures.hits / figures.samples if classifies else None,
             val_accuracy=accuracy,
-            lr=rate,
+            lr=figures.rate,
             val_loss=val_loss,
         )
 
-    def _step(
-        self, inputs: Tensor, labels: Tensor, positions: list[int], epoch: int
-    ) -> tuple[float, int]:
-        grown = growth(epoch, self._config)
-        images, targets = resized(self._augment(inputs), epoch, self._config), labels
-        if self._config.mixup or self._config.cutmix:
-            images, targets = self._mix(images, labels, self._count_classes(inputs, labels), grown)
-        images, labels = images.to(self._device), labels.to(self._device)
+    def _step(self, batch: DrawnBatch, figures: StepFigures, rate: float) -> int:
+        """One step; gives how many steps' figures have been looked at."""
         with self._precision.products():
-            outputs = self._outputs(self._model, images, labels)
-        batch = self._with_teacher(images, targets.to(self._device), positions)
-        loss = self._objective.loss(outputs, batch, grown * self._config.label_smoothing)
-        value = float(loss.item())
-        if math.isfinite(value):
-            self._optimizer.zero_grad(set_to_none=True)
-            self._precision.step(loss, self._optimizer, self._model, self._config.clip_norm)
-            self._schedule.step()
-            if self._mean is not None:
-                self._mean.update(self._model)
-        return value, _hits(outputs[0], labels) if self._objective.classifies else 0
+            outputs = self._outputs(self._network, batch.inputs, batch.labels)
+        given = self._with_teacher(batch.inputs, batch.targets, batch.positions)
+        loss = self._objective.loss(outputs, given, batch.smoothing)
+        labels = batch.labels if batch.targets.ndim > 1 else batch.targets
+        hits = self._hits(outputs, moved(labels, self._device))
+        count = len(batch.labels)
+        # On a CPU a loss that is not finite is seen before it changes the weights.
+        seen = figures.add(StepFigure(loss.detach(), hits, count, batch.total, rate))
+        self._optimizer.zero_grad(set_to_none=True)
+        # Processes take the mean of their gradients, also where their shares are not equal.
+        share = count * self._processes.count / batch.total
+        scaled = loss if share == 1 else loss * share
+        self._precision.step(scaled, self._optimizer, self._model, self._config.clip_norm)
+        self._precision.advance(self._schedule)
+        if self._mean is not None:
+            self._mean.update(self._model)
+        return seen
+
+    def _hits(self, outputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+        if not self._objective.classifies:
+            return torch.zeros((), dtype=torch.int64, device=self._device)
+        return count_hits(outputs[0], labels)
+
+    def _note_labels(self, labels: Tensor) -> None:
+        """Remembers which classes there are in a set that cannot be looked at as a whole."""
+        if self._objective.classifies and not self._curve:
+            self._labels_seen.append(torch.stack(torch.aminmax(labels)))
+
+    def _require_classes(self) -> None:
+        if self._labels_seen:
+            seen = torch.cat(self._labels_seen)
+            self._labels_seen = []
+            require_classes(torch.cat(self._processes.gathered(seen)))
+
+    def _statistics(self) -> Iterator[Tensor]:
+        """Running statistics, which each process has taken from its own share."""
+        for model in (self._model, *([] if self._mean is None else [self._mean.model])):
+            yield from (item for item in model.buffers() if item.is_floating_point())
 
     def _outputs(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """The model's outputs in float32, the first of which are class scores if it classifies."""
@@ -329,7 +343,7 @@ class _Training:
         several = found if isinstance(found, (tuple, list)) else (found,)
         if self._objective.classifies:
             alone = self._objective.teacher is None
-            checked_scores(found if alone else several[0], inputs, labels)
+            checked_scores(found if alone else several[0], len(inputs), labels)
         return tuple(item.float() for item in as_outputs(several))
 
     def _with_teacher(self, inputs: Tensor, targets: Tensor, positions: list[int]) -> StepBatch:
@@ -347,41 +361,55 @@ class _Training:
         if not self._classes:
             self._model.eval()
             with torch.inference_mode():
-                outputs = self._outputs(self._model, inputs.to(self._device), labels)
+                outputs = self._outputs(self._model, inputs, labels)
             self._classes = outputs[0].shape[1]
             self._model.train()
         return self._classes
 
     def _validated(self) -> tuple[float | None, float | None]:
         """Accuracy and mean loss on the samples kept back."""
-        order = self._validation_set.tolist()
-        if not order:
+        kept_back = self._batches.kept_back.tolist()
+        if not kept_back:
             return None, None
-        model, hits, total = self._kept(), 0, 0.0
+        order = kept_back[self._processes.rank :: self._processes.count]
+        model, done = self._kept(), 0
         model.eval()
-        batches = self._samples.batches(order, _EVALUATION_BATCH)
-        done = 0
+        losses: list[Tensor] = []
+        hits: list[Tensor] = []
+        sizes: list[int] = []
         with torch.no_grad():
-            for inputs, labels in batches:
+            for inputs, labels in self._batches.samples.batches(order, EVALUATION_BATCH):
                 positions = order[done : done + len(labels)]
                 done += len(labels)
-                images, targets = inputs.to(self._device), labels.to(self._device)
+                images, targets = moved(inputs, self._device), moved(labels, self._device)
                 with self._precision.products():
-                    outputs = self._outputs(model, images, targets)
+                    outputs = self._outputs(model, images, labels)
                 batch = self._with_teacher(images, targets, positions)
-                total += float(self._objective.loss(outputs, batch, 0.0)) * len(labels)
-                hits += _hits(outputs[0], targets) if self._objective.classifies else 0
-        loss = total / len(order)
-        return (hits / len(order) if self._objective.classifies else None), loss
+                losses.append(self._objective.loss(outputs, batch, 0.0))
+                hits.append(self._hits(outputs, targets))
+                sizes.append(len(labels))
+        right, loss = self._summed(losses, hits, sizes)
+        count = len(kept_back)
+        return (right / count if self._objective.classifies else None), loss / count
+
+    def _summed(
+        self, losses: list[Tensor], hits: list[Tensor], sizes: list[int]
+    ) -> tuple[int, float]:
+        """Hits and the sum of the samples' losses over all batches and processes."""
+        right, total = 0, 0.0
+        if sizes:
+            right = int(torch.stack(hits).sum())
+            for loss, size in zip(torch.stack(losses).tolist(), sizes, strict=True):
+                total += loss * size
+        if self._processes.count > 1:
+            found = torch.tensor([right, total], dtype=torch.float64, device=self._device)
+            right, total = self._processes.sum(found).tolist()
+        return int(right), total
 
 
-def _hits(scores: Tensor, labels: Tensor) -> int:
-    return int((scores.argmax(dim=1) == labels).sum())
-
-
-def _diverged(loss: float, epoch: int, step: int, rate: float) -> str:
-    return (
-        f"Training diverged: the loss is {loss} in epoch {epoch}, step {step} (learning rate "
-        f"{rate:.3g}). Lower train.lr, raise train.warmup_epochs or set train.clip_norm; if it "
-        "happens in the first step, look for NaN in the weights or the data."
-    )
+def _last_good(checkpoint: Checkpoint | None, epoch: int) -> str:
+    """Writes the weights of the last good epoch, and says where they are."""
+    if checkpoint is None or not epoch:
+        return ""
+    path = checkpoint.write_weights("last_good.safetensors")
+    return f" The weights after epoch {epoch} are kept in {path}."

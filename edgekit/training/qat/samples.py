@@ -14,6 +14,7 @@ from edgekit.core.signature import ModelSignature
 from edgekit.data.contract import Labels
 from edgekit.data.model_inputs import InputBatch, ModelInputs
 from edgekit.errors import InputError
+from edgekit.training.devices import moved
 
 type Inputs = Tensor | tuple[Tensor, ...]
 """One tensor for a model with one input, else one an input in the order of the signature."""
@@ -131,8 +132,19 @@ class DecodedSamples:
         """See `QatSamples.batches`."""
         positions = torch.as_tensor(order, dtype=torch.int64)
         for part in torch.split(positions, 1 if self.whole else batch_size):
-            inputs = tuple(item[part[0]] if self.whole else item[part] for item in self.inputs)
+            index = part[0] if self.whole else moved(part, self.inputs[0].device)
+            inputs = tuple(item[index] for item in self.inputs)
             yield inputs[0] if len(inputs) == 1 else inputs, self.labels[part]
+
+    @property
+    def input_bytes(self) -> int:
+        """Memory that the inputs take."""
+        return sum(item.nbytes for item in self.inputs)
+
+    def inputs_on(self, device: torch.device) -> DecodedSamples:
+        """The same samples with their inputs on a device; labels stay on the CPU."""
+        inputs = tuple(item.to(device) for item in self.inputs)
+        return DecodedSamples(inputs, self.labels, self.whole)
 
 
 def samples_of(
