@@ -21,6 +21,7 @@ class EvaluationResult(FrozenModel):
         precision: Numeric form of the artifact; empty for a canonical graph.
         accuracy: The figures, or why this machine has none.
         predictions: Best class of each sample in order; empty when unavailable.
+        targets: True class of each sample, by the model's own index; empty when unavailable.
         warnings: What the user should know before trusting the figures.
     """
 
@@ -31,6 +32,7 @@ class EvaluationResult(FrozenModel):
     precision: str
     accuracy: AccuracyReport | Unavailable
     predictions: tuple[int, ...] = ()
+    targets: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
 
 

@@ -37,7 +37,7 @@ class EvaluateStage:
     """Accuracy on the target's runtime; without a target, on the reference session."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {"model": RUNNABLE_KINDS}
     optional: ClassVar[frozenset[str]] = frozenset()
     produces: ClassVar[Mapping[str, ArtifactKind | None]] = {"metrics": ArtifactKind.METRICS}
@@ -143,5 +143,6 @@ def _evaluate(
         precision=model.precision,
         accuracy=evaluation.report,
         predictions=tuple(evaluation.predictions.tolist()),
+        targets=tuple(evaluation.targets.tolist()),
         warnings=warnings,
     )
