@@ -21,7 +21,6 @@ from edgekit.core.load_plan import LoadPlan
 from edgekit.core.progress import Progress, SilentProgress
 from edgekit.measure.device import device_name
 from edgekit.measure.latency import (
-    BOOTSTRAP_RESAMPLES,
     LatencyRatio,
     Runnable,
     garbage_collector_off,
@@ -31,6 +30,9 @@ from edgekit.measure.latency import (
 
 TRIMMED_SHARE = 0.2
 """Share of the loads that is left out at each end: a burst of other work spoils whole loads."""
+
+RESAMPLES = 10_000
+"""Enough that the far ends that a high confidence asks of few loads are met several times."""
 
 type Loader = Callable[[], AbstractContextManager[Runnable]]
 """Loads an artifact anew; within the context its result runs one inference."""
@@ -57,6 +59,8 @@ class LoadedPairs:
 
     def measure(self, loads: int, progress: Progress | None = None) -> None:
         """Adds that many loads of both; which is loaded first alternates."""
+        if loads < 1:
+            return
         progress = progress or SilentProgress()
         progress.start("latency, fresh loads", loads)
         try:
@@ -152,7 +156,7 @@ def bootstrap_loads(
     loads = len(centres)
     if loads < 2:
         raise ValueError(f"{loads} load has no interval")
-    drawn = centres[rng.integers(0, loads, (BOOTSTRAP_RESAMPLES, loads))]
+    drawn = centres[rng.integers(0, loads, (RESAMPLES, loads))]
     quantile = float(stdtrit(loads - 1, 0.5 + confidence / 2))
     tail = 100 * NormalDist().cdf(-math.sqrt(loads / (loads - 1)) * quantile)
     low, high = np.percentile(trimmed_mean(drawn), [tail, 100 - tail])
