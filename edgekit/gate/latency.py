@@ -15,7 +15,7 @@ from edgekit.gate.verdict import Verdict
 from edgekit.measure.latency import LatencyRatio, Runnable, warm_up
 from edgekit.measure.latency_loads import LoadedPairs, Loader
 
-LOOKS = (12, 24, 48)
+LOOKS = (12, 24, 48, 96)
 """Loads after which the interval is looked at. Each look gets its share of the probability of a
 false alarm (Bonferroni), so that going on until something shows does not raise it."""
 
