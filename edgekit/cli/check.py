@@ -136,8 +136,8 @@ def command(
 ) -> None:
     """Check artifacts against a baseline: accuracy, latency, size, memory.
 
-    Verdicts are pass, fail and cannot tell. Exit code 0: everything passes; 4: something fails,
-    or cannot be told and --on-unknown is fail; 2: wrong usage, such as no baseline.
+    Exit code 0: everything passes. 4: something fails, or cannot be told and
+    --on-unknown is fail. 2: wrong usage, such as no baseline.
     """
     from edgekit.cli.progress import shown_progress
     from edgekit.errors import UsageError

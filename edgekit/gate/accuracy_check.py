@@ -10,13 +10,13 @@ from pathlib import Path
 from edgekit.core.metrics import Unavailable
 from edgekit.core.paired_accuracy import PairedAccuracy
 from edgekit.data.contract import DataSpec
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, VerificationError
 from edgekit.gate.accuracy import AccuracyJudgement, judge_accuracy
 from edgekit.gate.baseline import KeptAccuracy, unpack
 from edgekit.gate.case import Case, CheckContext
-from edgekit.gate.culprit import CulpritRequest, graphs_of
+from edgekit.gate.culprit import Blame, CulpritRequest, graphs_of
 from edgekit.gate.subject import Predictions, predict, samples_in
-from edgekit.gate.verdict import Culprit, Finding, Verdict
+from edgekit.gate.verdict import Finding, Verdict
 from edgekit.report.figures import format_points, format_share
 
 _LOOKS = 2
@@ -60,7 +60,10 @@ def check_accuracy(context: CheckContext, case: Case) -> Finding:
             context.data_problem or "The baseline names no data set.",
             remedy="Give the samples of the baseline, or make a new one with --update.",
         )
-    compared = on_kept_samples(context, case, kept, context.spec)
+    try:
+        compared = on_kept_samples(context, case, kept, context.spec)
+    except VerificationError as error:
+        return case.finding("accuracy", Verdict.FAIL, str(error))
     if isinstance(compared, Unavailable):
         return case.finding("accuracy", Verdict.CANNOT_TELL, compared.reason)
     margin, confidence = context.options.margin / 100, context.options.confidence
@@ -76,8 +79,9 @@ def check_accuracy(context: CheckContext, case: Case) -> Finding:
             judged = judge_accuracy(paired, margin)
     finding = accuracy_finding(case.subject.name, compared, paired, judged, margin)
     if judged.verdict is Verdict.FAIL and case.subject.quantized:
-        culprit = blame(context, case, context.spec)
-        return finding.model_copy(update={"culprit": culprit})
+        found = blame(context, case, context.spec)
+        remedy = " ".join(text for text in (found.remedy, finding.remedy) if text)
+        return finding.model_copy(update={"culprit": found.culprit, "remedy": remedy})
     return finding
 
 
@@ -158,7 +162,7 @@ def on_more_samples(
     return Compared(before, now, seconds)
 
 
-def blame(context: CheckContext, case: Case, spec: DataSpec) -> Culprit | Unavailable:
+def blame(context: CheckContext, case: Case, spec: DataSpec) -> Blame:
     """Asks for the layer that the loss comes from."""
     qdq_graph, float_graph = graphs_of(context.folder, case.subject.path)
     return context.find_culprit(
@@ -209,13 +213,13 @@ def _text(
     before: float, now: float, paired: PairedAccuracy, verdict: Verdict, margin: float
 ) -> str:
     if not paired.changed:
-        return f"{format_share(now)}: all {paired.n} predictions are those of the baseline."
+        return f"{format_share(now)}: all {paired.n:,} predictions are those of the baseline."
     position = {Verdict.PASS: "above", Verdict.FAIL: "below"}.get(verdict, "on both sides of")
     return (
         f"{format_share(now)}, {format_points(paired.difference)} points from the baseline's "
         f"{format_share(before)} ({100 * paired.confidence:g} % interval "
         f"{format_points(paired.low)} to {format_points(paired.high)}, {position} "
-        f"{format_points(-margin)}; of {paired.n} samples {paired.gained} gained and "
+        f"{format_points(-margin)}; of {paired.n:,} samples {paired.gained} gained and "
         f"{paired.lost} lost, McNemar p = {paired.p:.2g})."
     )
 
@@ -227,9 +231,11 @@ def _remedy(paired: PairedAccuracy, judged: AccuracyJudgement) -> str:
         return ""
     if judged.needed is None:
         return "The difference is that of the margin, so that no number of samples would tell."
+    digits = len(str(judged.needed)) - 2
+    about = round(judged.needed + 0.5 * 10**digits, -digits) if digits > 0 else judged.needed
     return (
-        f"About {judged.needed} samples would tell ({judged.needed - paired.n} more) if the flips "
-        "go on as they are: evaluate on more, or widen --margin."
+        f"About {about:,.0f} samples would tell if the flips go on as they are, "
+        f"{paired.n:,} were there: evaluate on more, or widen --margin."
     )
 
 

@@ -58,7 +58,11 @@ def check_artifact(context: CheckContext, subject: Subject) -> Iterator[Finding]
 
 def open_case(context: CheckContext, subject: Subject, entry: KeptArtifact) -> Case | Finding:
     """Looks for the baseline's artifact; a finding where what lies there is damaged."""
-    same = subject.runtime == entry.runtime and device_name() == context.baseline.device
+    same = (
+        subject.runtime == entry.runtime
+        and device_name() == context.baseline.device
+        and context.options.threads == context.baseline.options.threads
+    )
     before: Path | Unavailable = subject.path
     if subject.digest != entry.digest:
         try:
@@ -77,8 +81,10 @@ def check_environment(context: CheckContext, case: Case) -> Finding:
         return case.finding(
             "environment", Verdict.CANNOT_TELL, f"It cannot be run here: {runtime.reason}"
         )
-    here = f"{runtime} on {device_name()}"
-    there = f"{entry.runtime or 'no runtime'} on {context.baseline.device}"
+    here = _described(runtime, device_name(), context.options.threads)
+    there = _described(
+        entry.runtime or "no runtime", context.baseline.device, context.baseline.options.threads
+    )
     if case.same_environment:
         return case.finding("environment", Verdict.PASS, f"As the baseline: {here}.")
     if isinstance(case.before, Unavailable):
@@ -94,6 +100,10 @@ def check_environment(context: CheckContext, case: Case) -> Finding:
         f"The baseline was made with {there}, this is {here}: both artifacts are measured here, "
         "and no figure of the baseline is used but the size.",
     )
+
+
+def _described(runtime: str, device: str, threads: int) -> str:
+    return f"{runtime} on {device}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def check_latency(context: CheckContext, case: Case) -> Finding:

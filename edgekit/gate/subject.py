@@ -15,7 +15,7 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import BenchConfig, Inspection, RuntimeConfig, Session, Target
 from edgekit.data.contract import DataSpec
 from edgekit.data.datasets import data_files, open_dataset
-from edgekit.errors import EdgekitError, MissingToolError
+from edgekit.errors import EdgekitError, MissingToolError, VerificationError
 from edgekit.measure.accuracy import classify, predictions_digest
 from edgekit.measure.artifact_latency import session_loader
 from edgekit.measure.latency_loads import Loader
@@ -113,7 +113,10 @@ def predict(
         progress: Receives the advance.
 
     Returns:
-        The predictions, or why there are none: no runtime, no data, or outputs that are NaN.
+        The predictions, or why there are none: no runtime, or no data.
+
+    Raises:
+        VerificationError: If an output holds NaN.
     """
     session = subject.target.load(path, RuntimeConfig(threads=threads))
     if isinstance(session, Unavailable):
@@ -128,6 +131,8 @@ def predict(
                 model_labels=metadata.labels,
                 progress=progress,
             )
+        except VerificationError:
+            raise
         except EdgekitError as error:
             return Unavailable(reason=str(error))
     return Predictions(tuple(found.predictions.tolist()), tuple(found.targets.tolist()))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal
 
+from edgekit.core.layer_error import Culprit
 from edgekit.core.metrics import Unavailable
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.paired_accuracy import PairedAccuracy
@@ -25,22 +26,6 @@ class Verdict(StrEnum):
     CANNOT_TELL = "cannot tell"
     NOT_CHECKED = "not checked"
     """The baseline says that this is not gated, and why."""
-
-
-class Culprit(FrozenModel):
-    """The layer that a loss of accuracy comes from.
-
-    Attributes:
-        layer: Its canonical name.
-        op_type: Its operator.
-        text: What is wrong there, in one sentence.
-        remedy: What to try; empty where nothing is known.
-    """
-
-    layer: str
-    op_type: str = ""
-    text: str
-    remedy: str = ""
 
 
 class Finding(FrozenModel):
@@ -113,10 +98,9 @@ class CheckReport(FrozenModel):
 
 def overall(findings: Iterable[Finding]) -> Verdict:
     """One verdict for all: the worst; nothing checked is no pass."""
-    found = {item.verdict for item in findings if item.gate != "environment"}
-    everything = {item.verdict for item in findings}
-    if Verdict.FAIL in everything:
+    known = tuple(findings)
+    said = {item.verdict for item in known}
+    if Verdict.FAIL in said:
         return Verdict.FAIL
-    if Verdict.CANNOT_TELL in everything or Verdict.PASS not in found:
-        return Verdict.CANNOT_TELL
-    return Verdict.PASS
+    passed = any(item.verdict is Verdict.PASS and item.gate != "environment" for item in known)
+    return Verdict.PASS if passed and Verdict.CANNOT_TELL not in said else Verdict.CANNOT_TELL

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgekit.core.layer_error import Culprit
 from edgekit.core.metrics import Unavailable
-from edgekit.gate.verdict import CheckReport, Culprit, Finding, Verdict
+from edgekit.gate.verdict import CheckReport, Finding, Verdict
 
 
 def subject_of(finding: Finding, report: CheckReport) -> str:
@@ -17,11 +18,10 @@ def culprit_text(finding: Finding) -> str:
     """The layer to blame, or why none is named; empty where none was looked for."""
     culprit = finding.culprit
     if isinstance(culprit, Culprit):
-        op = f" ({culprit.op_type})" if culprit.op_type else ""
-        remedy = f" {culprit.remedy}" if culprit.remedy else ""
-        return f"The loss comes from layer {culprit.layer}{op}: {culprit.text}{remedy}"
+        operators = f" ({', '.join(culprit.operators)})" if culprit.operators else ""
+        return f"The loss comes from layer {culprit.layer}{operators}: {culprit.text}"
     if isinstance(culprit, Unavailable):
-        return f"No layer is named: {culprit.reason}."
+        return f"No layer is named: {culprit.reason.rstrip('.')}."
     return ""
 
 
