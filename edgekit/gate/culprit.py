@@ -73,6 +73,10 @@ def find_culprit(request: CulpritRequest) -> Blame:
         return first_culprit(compare(request))
     except EdgekitError as error:
         return Blame(Unavailable(reason=f"the layers could not be compared: {error}"))
+    except Exception as error:
+        # A defect of the comparison must not hide that the artifact has failed.
+        what = f"{type(error).__name__}: {error}"
+        return Blame(Unavailable(reason=f"comparing the layers failed by a defect, {what}"))
 
 
 def first_culprit(comparison: LayerComparison) -> Blame:

@@ -79,6 +79,8 @@ def test_the_comparison_is_called_by_name(
 
     def compare(request: CulpritRequest) -> LayerComparison:
         asked.append(request)
+        if len(asked) > 2:
+            raise RuntimeError("broken")
         if len(asked) > 1:
             raise InputError("no tensors in common")
         return comparison(LAYER)
@@ -89,8 +91,12 @@ def test_the_comparison_is_called_by_name(
     monkeypatch.setattr(culprit, "COMPARISON", "comparison_of_test:compare")
     assert find_culprit(request_).culprit == LAYER
     assert asked == [request_]
-    second = find_culprit(request_).culprit
-    assert second == Unavailable(reason="the layers could not be compared: no tensors in common")
+    assert find_culprit(request_).culprit == Unavailable(
+        reason="the layers could not be compared: no tensors in common"
+    )
+    assert find_culprit(request_).culprit == Unavailable(
+        reason="comparing the layers failed by a defect, RuntimeError: broken"
+    )
 
 
 def test_graphs_beside_an_artifact(tmp_path: Path) -> None:
