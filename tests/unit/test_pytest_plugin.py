@@ -34,12 +34,15 @@ class Inner:
     def write(self, spoilt: float) -> None:
         write_classifier(self.folder / "lines.onnx", spoilt=spoilt)
 
-    def run(self, *words: str) -> pytest.RunResult:
+    def run(self, *words: str, process: bool = False) -> pytest.RunResult:
         registered = any(
             entry.value == "edgekit.pytest_plugin" for entry in entry_points(group="pytest11")
         )
         plugin = () if registered else ("-p", "edgekit.pytest_plugin")
-        return self.pytester.runpytest_inprocess(*plugin, "-p", "no:cacheprovider", *words)
+        given = (*plugin, "-p", "no:cacheprovider", *words)
+        if process:
+            return self.pytester.runpytest_subprocess(*given)
+        return self.pytester.runpytest_inprocess(*given)
 
 
 @pytest.fixture
@@ -101,8 +104,7 @@ def test_the_plugin_loads_nothing_heavy(inner: Inner) -> None:
             assert not {"torch", "onnxruntime", "tensorflow"} & set(sys.modules)
         """
     )
-    words = ("-p", "edgekit.pytest_plugin", "-p", "no:cacheprovider")
-    inner.pytester.runpytest_subprocess(*words).assert_outcomes(passed=1)
+    inner.run(process=True).assert_outcomes(passed=1)
 
 
 def test_it_is_offered_as_an_entry_point() -> None:
