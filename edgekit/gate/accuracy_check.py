@@ -14,7 +14,7 @@ from edgekit.errors import EdgekitError, VerificationError
 from edgekit.gate.accuracy import AccuracyJudgement, judge_accuracy
 from edgekit.gate.baseline import KeptAccuracy, unpack
 from edgekit.gate.case import Case, CheckContext
-from edgekit.gate.culprit import Blame, CulpritRequest, graphs_of
+from edgekit.gate.culprit import Blame, CulpritRequest, references_of
 from edgekit.gate.subject import Predictions, predict, samples_in
 from edgekit.gate.verdict import Finding, Verdict
 from edgekit.report.figures import format_points, format_share
@@ -164,17 +164,9 @@ def on_more_samples(
 
 def blame(context: CheckContext, case: Case, spec: DataSpec) -> Blame:
     """Asks for the layer that the loss comes from."""
-    qdq_graph, float_graph = graphs_of(context.folder, case.subject.path)
-    return context.find_culprit(
-        CulpritRequest(
-            artifact=case.subject.path,
-            target=case.subject.target,
-            before=case.before if isinstance(case.before, Path) else None,
-            qdq_graph=qdq_graph,
-            float_graph=float_graph,
-            data=spec,
-        )
-    )
+    before = case.before if isinstance(case.before, Path) else None
+    references = references_of(context.folder, case.subject.path, before)
+    return context.find_culprit(CulpritRequest(case.subject.path, references, spec))
 
 
 def accuracy_finding(

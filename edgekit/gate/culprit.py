@@ -6,23 +6,21 @@ The gate knows nothing of layers. `find_culprit` hands over to the layer compari
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from edgekit.core.layer_error import Culprit, LayerComparison
 from edgekit.core.metrics import Unavailable
-from edgekit.core.target import Target
 from edgekit.data.contract import DataSpec
 from edgekit.errors import EdgekitError
 
-COMPARISON = "edgekit.gate.layers:compare_request"
-"""``"module:function"`` that takes a `CulpritRequest` and gives a `LayerComparison` whose first
-artifact is the one that failed."""
+COMPARISON = "edgekit.pipeline.comparison:compare_sources"
+"""``"module:function"`` that takes the paths of a reference and of the artifact, and samples, and
+gives a `LayerComparison`."""
 
 _FLOAT_SUFFIX = ".onnx"
-_QDQ_SUFFIX = ".qdq.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +29,12 @@ class CulpritRequest:
 
     Attributes:
         artifact: The artifact.
-        target: What runs it.
-        before: The baseline's artifact; None where it is not at hand.
-        qdq_graph: The QDQ graph that it was lowered from; None where the folder has none.
-        float_graph: The float graph in ONNX; None where the folder has none.
+        references: What its layers can be compared with, the best first; see `references_of`.
         data: The samples that it was evaluated on.
     """
 
     artifact: Path
-    target: Target
-    before: Path | None
-    qdq_graph: Path | None
-    float_graph: Path | None
+    references: tuple[Path, ...]
     data: DataSpec
 
 
@@ -64,13 +56,22 @@ type CulpritFinder = Callable[[CulpritRequest], Blame]
 
 def find_culprit(request: CulpritRequest) -> Blame:
     """The layer to blame, or why none is named; never raises, for the verdict stands anyway."""
+    if not request.references:
+        reason = (
+            "there is neither a float graph nor a float artifact in the folder to compare layers "
+            "with; make one with the target onnxruntime and precision float32"
+        )
+        return Blame(Unavailable(reason=reason))
     module, _, name = COMPARISON.partition(":")
     try:
-        compare: Callable[[CulpritRequest], LayerComparison] = getattr(import_module(module), name)
+        compare: Callable[[Sequence[str], DataSpec], LayerComparison] = getattr(
+            import_module(module), name
+        )
     except (ImportError, AttributeError):
         return Blame(Unavailable(reason="this version has no layer comparison"))
+    sources = (str(request.references[0]), str(request.artifact))
     try:
-        return first_culprit(compare(request))
+        return first_culprit(compare(sources, request.data))
     except EdgekitError as error:
         return Blame(Unavailable(reason=f"the layers could not be compared: {error}"))
     except Exception as error:
@@ -91,18 +92,18 @@ def first_culprit(comparison: LayerComparison) -> Blame:
     return Blame(errors.culprits[0], f"{remedy.text.rstrip('.')}{options}.")
 
 
-def graphs_of(folder: Path | None, artifact: Path) -> tuple[Path | None, Path | None]:
-    """The QDQ graph and the float graph beside an artifact in an output folder.
+def references_of(folder: Path | None, artifact: Path, before: Path | None) -> tuple[Path, ...]:
+    """What the layers of a quantized artifact can be compared with, the best first.
 
     Args:
         folder: The output folder; None looks beside the artifact.
-        artifact: Named like ``MODEL.int8.tflite``; the graphs are ``MODEL.qdq.onnx`` (or with
-            the form before ``qdq``) and ``MODEL.onnx``.
+        artifact: Named like ``MODEL.int8.tflite``. References are the float graph ``MODEL.onnx``,
+            then the float artifact ``MODEL.tflite``, then that of the baseline.
+        before: The baseline's artifact; None where it is not at hand.
     """
     place = folder or artifact.parent
     stem = artifact.name.removesuffix(artifact.suffix)
-    model, _, form = stem.rpartition(".")
-    names = [f"{model}.{form}{_QDQ_SUFFIX}", f"{model or stem}{_QDQ_SUFFIX}"]
-    quantized = next((place / name for name in names if (place / name).is_file()), None)
-    plain = place / f"{model or stem}{_FLOAT_SUFFIX}"
-    return quantized, plain if plain.is_file() and plain != artifact else None
+    model = stem.rpartition(".")[0] or stem
+    floats = (place / f"{model}{suffix}" for suffix in (_FLOAT_SUFFIX, artifact.suffix))
+    found = dict.fromkeys(path for path in floats if path.exists() and path != artifact)
+    return (*found, *(() if before is None else (before,)))

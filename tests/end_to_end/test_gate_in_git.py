@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from edgekit.core.signature import TensorSpec
 from edgekit.data.contract import DataSpec
 from edgekit.data.datasets import open_dataset
 from edgekit.gate import culprit
-from edgekit.gate.culprit import CulpritRequest
 from edgekit.graph.io import save_onnx
 from tests.twin_graphs import make_model
 
@@ -136,14 +136,15 @@ class Repository:
         return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(words))
 
 
-def compare_tensors(request: CulpritRequest) -> LayerComparison:
+def compare_tensors(sources: Sequence[str], data: DataSpec) -> LayerComparison:
     """Stands for the layer comparison: the first node whose output its own scale cuts off."""
-    assert request.qdq_graph is not None
-    assert request.float_graph is not None
-    assert request.before is not None
-    graph = onnx.load(request.qdq_graph).graph
+    reference, artifact = map(Path, sources)
+    assert (reference.name, artifact.name) == ("net.onnx", "net.int8.tflite")
+    assert data.set == "digits"
+    qdq_graph = artifact.with_name("net.qdq.onnx")
+    graph = onnx.load(qdq_graph).graph
     makers = {node.output[0]: node for node in graph.node}
-    values = all_values(request.qdq_graph, digits("test")[0][:64])
+    values = all_values(qdq_graph, digits("test")[0][:64])
     layer = ""
     for node in graph.node:
         maker = makers.get(node.input[0])
@@ -159,7 +160,7 @@ def compare_tensors(request: CulpritRequest) -> LayerComparison:
     )
     remedy = Remedy(kind="minmax", layer=layer, text="Calibrate with minmax.")
     errors = ArtifactErrors(
-        name=request.artifact.name, runtime="", format="tflite", layers=(), culprits=(found,),
+        name=artifact.name, runtime="", format="tflite", layers=(), culprits=(found,),
         remedies=(remedy,), verdict="",
     )  # fmt: skip
     return LayerComparison(

@@ -368,7 +368,7 @@ def test_the_layer_is_named_for_a_quantized_artifact(
     assert found.culprit == culprit
     assert found.remedy.startswith("Keep gemm in float. If this loss is wanted")
     assert asked[0].artifact == bench.artifact
-    assert asked[0].before is not None
+    assert [path.suffix for path in asked[0].references] == [".onnx"]
     # A verdict that is no failure asks for no layer.
     write_classifier(bench.artifact, spoilt=0.01)
     run_check(bench.request(), culprits=blame)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,8 +19,7 @@ from edgekit.core.metrics import Unavailable
 from edgekit.data.contract import DataSpec
 from edgekit.errors import InputError
 from edgekit.gate import culprit
-from edgekit.gate.culprit import CulpritRequest, find_culprit, first_culprit, graphs_of
-from edgekit.pipeline.registry import get_target
+from edgekit.gate.culprit import CulpritRequest, find_culprit, first_culprit, references_of
 
 LAYER = Culprit(
     tensor="relu_2", layer="conv_2", operators=("CONV_2D",), cause="coarse-step",
@@ -44,10 +45,7 @@ def comparison(*culprits: Culprit, remedies: tuple[Remedy, ...] = ()) -> LayerCo
 def request_(tmp_path: Path) -> CulpritRequest:
     return CulpritRequest(
         artifact=tmp_path / "net.int8.tflite",
-        target=get_target("tflite"),
-        before=None,
-        qdq_graph=None,
-        float_graph=None,
+        references=(tmp_path / "net.onnx", tmp_path / "old.tflite"),
         data=DataSpec(set="digits"),
     )
 
@@ -75,10 +73,10 @@ def test_a_version_without_comparison(
 def test_the_comparison_is_called_by_name(
     monkeypatch: pytest.MonkeyPatch, request_: CulpritRequest
 ) -> None:
-    asked: list[CulpritRequest] = []
+    asked: list[tuple[Sequence[str], DataSpec]] = []
 
-    def compare(request: CulpritRequest) -> LayerComparison:
-        asked.append(request)
+    def compare(sources: Sequence[str], data: DataSpec) -> LayerComparison:
+        asked.append((sources, data))
         if len(asked) > 2:
             raise RuntimeError("broken")
         if len(asked) > 1:
@@ -90,7 +88,9 @@ def test_the_comparison_is_called_by_name(
     monkeypatch.setitem(__import__("sys").modules, "comparison_of_test", module)
     monkeypatch.setattr(culprit, "COMPARISON", "comparison_of_test:compare")
     assert find_culprit(request_).culprit == LAYER
-    assert asked == [request_]
+    (sources, data) = asked[0]
+    assert [Path(item).name for item in sources] == ["net.onnx", "net.int8.tflite"]
+    assert data == request_.data
     assert find_culprit(request_).culprit == Unavailable(
         reason="the layers could not be compared: no tensors in common"
     )
@@ -99,12 +99,20 @@ def test_the_comparison_is_called_by_name(
     )
 
 
-def test_graphs_beside_an_artifact(tmp_path: Path) -> None:
-    artifact = tmp_path / "net.int8.tflite"
-    assert graphs_of(None, artifact) == (None, None)
-    for name in ("net.qdq.onnx", "net.onnx"):
+def test_nothing_to_compare_with(request_: CulpritRequest) -> None:
+    found = find_culprit(replace(request_, references=())).culprit
+    assert isinstance(found, Unavailable)
+    assert "neither a float graph nor a float artifact" in found.reason
+
+
+def test_references_of_an_artifact(tmp_path: Path) -> None:
+    artifact, before = tmp_path / "net.int8.tflite", tmp_path / "ab.tflite"
+    assert references_of(None, artifact, None) == ()
+    assert references_of(None, artifact, before) == (before,)
+    for name in ("net.tflite", "net.qdq.onnx", "net.onnx"):
         (tmp_path / name).touch()
-    assert graphs_of(tmp_path, artifact) == (tmp_path / "net.qdq.onnx", tmp_path / "net.onnx")
-    (tmp_path / "net.int8.qdq.onnx").touch()
-    assert graphs_of(None, artifact)[0] == tmp_path / "net.int8.qdq.onnx"
-    assert graphs_of(None, tmp_path / "net.onnx") == (tmp_path / "net.qdq.onnx", None)
+    wanted = (tmp_path / "net.onnx", tmp_path / "net.tflite", before)
+    assert references_of(tmp_path, artifact, before) == wanted
+    # A float artifact is no reference of its own.
+    assert references_of(tmp_path, tmp_path / "net.onnx", None) == ()
+    assert references_of(None, tmp_path / "net.int8.onnx", None) == (tmp_path / "net.onnx",)
