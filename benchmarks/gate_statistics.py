@@ -248,12 +248,13 @@ def evaluated(name: str) -> Flips:
                 "stages": (),
                 "output": Path(output),
                 "model": base.model.model_copy(update={"weights": source}),
+                "quantize": base.quantize.model_copy(update={"qat": False}),
                 "targets": {"tflite": TargetSection(precision=("float32", "int8"))},
                 "benchmark": BenchmarkSection(enabled=False),
-                "report": ReportSection(),
+                "report": ReportSection(enabled=False),
             }
         )
-        result = run_project(project)
+        result = run_project(project, store=Path(output) / "store")
         steps = {step.id: step for step in result.steps}
         found = {
             form: EvaluationResult.model_validate_json(
