@@ -4,12 +4,13 @@ Every network (random weights, BatchNorm calibrated) is quantized from the same 
 with the same eight random images: by edgekit, by ai-edge-quantizer (from edgekit's float file)
 and by onnx2tf with TensorFlow's converter. The peers run in environments of their own, which are
 made on the first run below ``--environments`` (about 4 GB). All files are then run in this
-process by one version of LiteRT with XNNPACK, one thread, in random order in pairs
-(`edgekit.measure.latency.interleaved`). A ratio is edgekit's time over the other's, below 1 where
-edgekit is faster; ai-edge-quantizer's file has int8 inputs and outputs, so it is compared with
-edgekit's ``--io int8``, the others with float32 inputs and outputs. Run from the repository root:
+process by one version of LiteRT with XNNPACK, one thread, in pairs in random order within each of
+several fresh loads (`edgekit.measure.latency_loads`). A ratio is edgekit's time over the other's,
+below 1 where edgekit is faster; ai-edge-quantizer's file has int8 inputs and outputs, so it is
+compared with edgekit's ``--io int8``, the others with float32 inputs and outputs. Run from the
+repository root:
 
-    python -m benchmarks.int8_latency [NAME ...] [--pairs 150]
+    python -m benchmarks.int8_latency [NAME ...] [--loads 12] [--pairs 20]
 
 It writes benchmarks/results/int8_latency.json and int8_latency.md; networks that are in the
 former already are measured anew only when they are named.
@@ -23,10 +24,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel
+
+from edgekit.core.load_plan import LoadPlan
 
 RESULTS = Path(__file__).parent / "results"
 PEERS = Path(__file__).parent / "peers"
@@ -50,7 +54,7 @@ SHOWN_ERROR_CHARACTERS = 200
 
 
 class Ratio(BaseModel):
-    """Median paired ratio with its 95 % interval, and both medians in ms."""
+    """Paired ratio over loads with its 95 % interval, and both medians in ms."""
 
     ratio: float
     low: float
@@ -150,13 +154,16 @@ def runner(path: Path) -> Callable[[], object]:
     return interpreter.invoke  # type: ignore[no-any-return]
 
 
-def compared(mine: Path, other: Path | str, pairs: int) -> Ratio | str:
-    """Interleaved latency of two files; the reason where there is no second one."""
-    from edgekit.measure.latency import interleaved
+def compared(mine: Path, other: Path | str, plan: LoadPlan) -> Ratio | str:
+    """Latency of two files over fresh loads; the reason where there is no second one."""
+    from edgekit.measure.latency_loads import compare_loads
 
     if isinstance(other, str):
         return other
-    found = interleaved(runner(mine), runner(other), runs=pairs)
+    theirs = other
+    found = compare_loads(
+        lambda: nullcontext(runner(mine)), lambda: nullcontext(runner(theirs)), plan
+    )
     return Ratio(
         ratio=found.median_ratio,
         low=found.low,
@@ -180,7 +187,7 @@ def float_operators(path: Path) -> int:
     return found
 
 
-def measure(name: str, scratch: Path, pythons: dict[str, Path], pairs: int) -> Row:
+def measure(name: str, scratch: Path, pythons: dict[str, Path], plan: LoadPlan) -> Row:
     """Quantizes one network three times and times the files."""
     from tests.zoo_models import export_zoo_onnx
 
@@ -208,13 +215,13 @@ def measure(name: str, scratch: Path, pythons: dict[str, Path], pairs: int) -> R
             tensorflow,
         ),
     }  # fmt: skip
-    against_float = compared(mine, plain, pairs)
+    against_float = compared(mine, plain, plan)
     assert isinstance(against_float, Ratio)
     return Row(
         network=name,
         float32=against_float,
-        aeq=compared(mine_int8, peers["aeq"], pairs),
-        tensorflow=compared(mine, peers["tensorflow"], pairs),
+        aeq=compared(mine_int8, peers["aeq"], plan),
+        tensorflow=compared(mine, peers["tensorflow"], plan),
         float_operators={
             maker: float_operators(path)
             for maker, path in (("edgekit", mine), *peers.items())
@@ -252,17 +259,19 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("networks", nargs="*")
-    parser.add_argument("--pairs", type=int, default=150)
+    parser.add_argument("--loads", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=20, help="in each load")
     default = Path.home() / ".cache" / "edgekit-benchmarks"
     parser.add_argument("--environments", type=Path, default=default)
     arguments = parser.parse_args()
     from edgekit.measure.device import device_name
 
+    plan = LoadPlan(loads=arguments.loads, pairs=arguments.pairs)
     pythons = {name: environment(name, arguments.environments) for name in REQUIREMENTS}
     stored = RESULTS / "int8_latency.json"
     conditions = (
-        f"{device_name()}, LiteRT 2.1.2, 1 thread, batch 1, {arguments.pairs} interleaved pairs "
-        "in one process, in brackets the 95 % interval of the median ratio."
+        f"{device_name()}, LiteRT 2.1.2, 1 thread, batch 1, {plan.loads} fresh loads of both with "
+        f"{plan.pairs} interleaved pairs each, in brackets the 95 % interval over loads."
     )
     known = Results.model_validate_json(stored.read_text()) if stored.exists() else None
     kept = known.rows if known is not None and known.conditions == conditions else []
@@ -270,7 +279,7 @@ def main() -> None:
     wanted = arguments.networks or [name for name in NETWORKS if name not in rows]
     with tempfile.TemporaryDirectory() as scratch:
         for name in wanted:
-            rows[name] = measure(name, Path(scratch), pythons, arguments.pairs)
+            rows[name] = measure(name, Path(scratch), pythons, plan)
             print(rows[name].model_dump_json(), flush=True)
             ordered = [rows[item] for item in (*NETWORKS, *rows) if item in rows]
             results = Results(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekit.cli.options import AsJson, Threads, option
+from edgekit.core.load_plan import MIN_LOADS, LoadPlan
 from edgekit.core.target import BenchConfig
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Warmup = Annotated[int, option(BenchConfig, "warmup_runs", "--warmup", metavar="N", min=0)]
 Runs = Annotated[int, option(BenchConfig, "runs", "--runs", metavar="N", min=1)]
+Loads = Annotated[int, option(LoadPlan, "loads", "--loads", metavar="N", min=MIN_LOADS)]
 Memory = Annotated[bool, option(BenchConfig, "memory", "--memory/--no-memory")]
 
 
@@ -29,12 +31,14 @@ def command(
     threads: Threads = 1,
     warmup_runs: Warmup = 10,
     runs: Runs = 100,
+    loads: Loads = 12,
     memory: Memory = True,
     as_json: AsJson = False,
 ) -> None:
     """Measure latency on random inputs: A alone with its memory, or A against B.
 
-    With --vs both run alternately in one process; the ratio comes with its 95 % interval.
+    With --vs both are loaded anew --loads times in one process and run in pairs, --runs in all,
+    in random order; the ratio comes with its 95 % interval over loads.
     """
     from edgekit.cli.output import print_json
 
@@ -46,7 +50,8 @@ def command(
         else:
             _print_stats(artifact, stats)
         return
-    ratio, runtimes = _compare(artifact, versus, config)
+    plan = LoadPlan.of_total(runs, loads=loads, warmup_runs=warmup_runs)
+    ratio, runtimes = _compare(artifact, versus, threads, plan)
     if as_json:
         files = {"a": str(artifact), "b": str(versus), "threads": threads}
         named = dict(zip(("a_runtime", "b_runtime"), runtimes, strict=True))
@@ -71,34 +76,31 @@ def _measure(path: Path, config: BenchConfig) -> LatencyStats:
     return stats
 
 
-def _compare(a: Path, b: Path, config: BenchConfig) -> tuple[LatencyRatio, tuple[str, str]]:
+def _compare(
+    a: Path, b: Path, threads: int, plan: LoadPlan
+) -> tuple[LatencyRatio, tuple[str, str]]:
     from contextlib import closing
+    from functools import partial
 
     from edgekit.cli.progress import shown_progress
-    from edgekit.measure.feeds import random_feeds
-    from edgekit.measure.latency import interleaved
+    from edgekit.measure.artifact_latency import compare_latency
 
-    with closing(_load(a, config)) as first, closing(_load(b, config)) as second:
-        first_feeds = random_feeds(first.signature, seed=0)
-        second_feeds = random_feeds(second.signature, seed=0)
-        with shown_progress() as progress:
-            ratio = interleaved(
-                lambda: first.run(first_feeds),
-                lambda: second.run(second_feeds),
-                runs=config.runs,
-                warmup_runs=config.warmup_runs,
-                progress=progress,
-            )
-        return ratio, (first.runtime, second.runtime)
+    with closing(_load(a, threads)) as first, closing(_load(b, threads)) as second:
+        runtimes = first.runtime, second.runtime
+    with shown_progress() as progress:
+        ratio = compare_latency(
+            partial(_load, a, threads), partial(_load, b, threads), plan, progress
+        )
+    return ratio, runtimes
 
 
-def _load(path: Path, config: BenchConfig) -> Session:
+def _load(path: Path, threads: int) -> Session:
     from edgekit.cli.model_files import target_of
     from edgekit.core.metrics import Unavailable
     from edgekit.core.target import RuntimeConfig
     from edgekit.errors import MissingToolError
 
-    session = target_of(path).load(path, RuntimeConfig(threads=config.threads))
+    session = target_of(path).load(path, RuntimeConfig(threads=threads))
     if isinstance(session, Unavailable):
         raise MissingToolError(session.reason)
     return session
@@ -143,7 +145,7 @@ def _print_ratio(
     results().print(
         f"A / B = {ratio.median_ratio:.3f} "
         f"({100 * ratio.confidence:.0f} % interval {ratio.low:.3f} to {ratio.high:.3f}), "
-        f"{ratio.pairs} interleaved pairs after {ratio.warmup_runs} warm-up runs, "
+        f"{ratio.pairs} interleaved pairs in {ratio.loads} fresh loads of both, "
         f"{threads} {plural}, {ratio.device}",
         markup=False,
     )

@@ -40,6 +40,9 @@ COMMANDS: dict[str, CommandEntry] = {
         "edgekit.cli.verify", "Compare a quantized artifact with its QDQ graph, tensor by tensor."
     ),
     "bench": CommandEntry("edgekit.cli.bench", "Measure latency of one artifact, or of two."),
+    "check": CommandEntry(
+        "edgekit.cli.check", "Check artifacts against a baseline; exit code 4 on a regression."
+    ),
     "compress": CommandEntry(
         "edgekit.cli.compress", "Store the weights of a Core ML package as palettes or zeros."
     ),

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from edgekit.core.load_plan import LoadPlan
 from edgekit.core.metrics import LatencyStats, Unavailable
 from edgekit.core.progress import Progress
 from edgekit.core.target import BenchConfig, RuntimeConfig, Session, Target
 from edgekit.measure.feeds import random_feeds
-from edgekit.measure.latency import LatencyRatio, interleaved, measure_latency
+from edgekit.measure.latency import LatencyRatio, measure_latency
+from edgekit.measure.latency_loads import Loader, compare_loads
 from edgekit.measure.memory import peak_memory
 
 if TYPE_CHECKING:
     from edgekit.core.target import Array
 
 SEED = 0
+
+type Opener = Callable[[], Session]
+"""Loads an artifact into its runtime; whoever calls it closes the session."""
 
 
 @runtime_checkable
@@ -73,25 +79,30 @@ def measure_artifact(
 
 
 def compare_latency(
-    a: Session,
-    b: Session,
-    config: BenchConfig,
-    *,
-    seed: int = SEED,
-    progress: Progress | None = None,
+    a: Opener, b: Opener, plan: LoadPlan | None = None, progress: Progress | None = None
 ) -> LatencyRatio:
-    """Latency of one loaded artifact over another's, in one interleaved run.
+    """Latency of one artifact over another's, over fresh loads of both in one process.
 
     Inputs of the same name, shape and dtype are fed the same values.
+
+    Args:
+        a: Loads the numerator into its runtime; called for each load.
+        b: Loads the denominator.
+        plan: Loads, pairs, warm-up and seed.
+        progress: Receives the advance, in loads.
     """
-    return interleaved(
-        timed_run(a),
-        timed_run(b),
-        runs=config.runs,
-        warmup_runs=config.warmup_runs,
-        seed=seed,
-        progress=progress,
-    )
+    return compare_loads(session_loader(a), session_loader(b), plan, progress)
+
+
+def session_loader(opener: Opener) -> Loader:
+    """What `edgekit.measure.latency_loads` times of sessions that are opened and closed anew."""
+
+    @contextmanager
+    def loaded() -> Iterator[Callable[[], object]]:
+        with closing(opener()) as session:
+            yield timed_run(session)
+
+    return loaded
 
 
 def timed_run(session: Session) -> Callable[[], object]:

@@ -83,12 +83,14 @@ class LatencyRatio(FrozenModel):
         a_p50_ms: Median of A.
         b_p50_ms: Median of B.
         ratio_of_medians: ``a_p50_ms / b_p50_ms``.
-        median_ratio: Median of the ratios of each pair of neighbouring runs.
+        median_ratio: Median of the ratios of each pair of neighbouring runs; over several loads
+            the trimmed mean of the loads' medians.
         low: Lower end of the bootstrap interval of ``median_ratio``.
         high: Upper end of it.
         confidence: Coverage of the interval.
-        pairs: Number of pairs.
-        warmup_runs: Runs of each before them.
+        pairs: Number of pairs, in all loads together.
+        loads: How often both were loaded anew; of one load the interval knows only its runs.
+        warmup_runs: Runs of each before them, in the first load.
         seed: Seed of the order within the pairs and of the bootstrap.
         device: Processor.
     """
@@ -101,6 +103,7 @@ class LatencyRatio(FrozenModel):
     high: float
     confidence: float = 0.95
     pairs: int
+    loads: int = 1
     warmup_runs: int
     seed: int
     device: str
@@ -132,8 +135,8 @@ def measure_latency(
         raise ValueError(f"{runs} runs after {warmup_runs} warm-up runs cannot be measured")
     progress = progress or SilentProgress()
     samples = np.empty(runs, dtype=np.int64)
-    with _reported(progress, "latency", runs) as done, _garbage_collector_off():
-        warmed, stable = _warm_up(run, warmup_runs)
+    with _reported(progress, "latency", runs) as done, garbage_collector_off():
+        warmed, stable = warm_up(run, warmup_runs)
         for index in range(runs):
             samples[index] = _time_once(run)
             done(index)
@@ -169,15 +172,26 @@ def interleaved(
         raise ValueError(f"{runs} pairs after {warmup_runs} warm-up runs cannot be measured")
     progress = progress or SilentProgress()
     rng = np.random.default_rng(seed)
-    a_first = rng.random(runs) < 0.5
-    times = np.empty((runs, 2), dtype=np.int64)
-    with _reported(progress, "latency, interleaved", runs) as done, _garbage_collector_off():
-        warmed = max(_warm_up(a, warmup_runs)[0], _warm_up(b, warmup_runs)[0])
-        for index, first in enumerate(a_first):
-            for column in (0, 1) if first else (1, 0):
-                times[index, column] = _time_once((a, b)[column])
-            done(index)
+    with _reported(progress, "latency, interleaved", runs) as done, garbage_collector_off():
+        warmed = max(warm_up(a, warmup_runs)[0], warm_up(b, warmup_runs)[0])
+        times = time_pairs(a, b, runs, rng, done)
     return _ratio(times, warmed, seed, rng)
+
+
+def time_pairs(
+    a: Runnable,
+    b: Runnable,
+    pairs: int,
+    rng: np.random.Generator,
+    done: Callable[[int], None] = lambda index: None,
+) -> npt.NDArray[np.int64]:
+    """Times both once in each pair, in random order: ``int64[pairs, 2]``, A first, nanoseconds."""
+    times = np.empty((pairs, 2), dtype=np.int64)
+    for index, first in enumerate(rng.random(pairs) < 0.5):
+        for column in (0, 1) if first else (1, 0):
+            times[index, column] = _time_once((a, b)[column])
+        done(index)
+    return times
 
 
 def bootstrap_median(
@@ -219,7 +233,7 @@ def _ratio(
     )
 
 
-def _warm_up(run: Runnable, window: int) -> tuple[int, bool]:
+def warm_up(run: Runnable, window: int) -> tuple[int, bool]:
     """Runs until stable; gives the number of runs and whether they became stable."""
     times: list[int] = []
     before = 0.0
@@ -262,7 +276,8 @@ def _reported(progress: Progress, label: str, runs: int) -> Iterator[Callable[[i
 
 
 @contextmanager
-def _garbage_collector_off() -> Iterator[None]:
+def garbage_collector_off() -> Iterator[None]:
+    """Keeps the garbage collector from running meanwhile."""
     was_on = gc.isenabled()
     gc.disable()
     try:

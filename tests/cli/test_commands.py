@@ -204,10 +204,13 @@ def test_bench_alone_and_against_another(call: Call, models: Path, tmp_path: Pat
     assert "not measured" in shown
     other = tmp_path / "other.onnx"
     other.write_bytes((models / "good.onnx").read_bytes())
-    both = parsed(call("bench", models / "good.onnx", "--vs", other, *quick, "--json"))
-    assert both["pairs"] == 5
+    against = ("bench", models / "good.onnx", "--vs", other, *quick, "--loads", "6")
+    both = parsed(call(*against, "--json"))
+    assert (both["loads"], both["pairs"]) == (6, 6)
     assert float(str(both["low"])) <= float(str(both["median_ratio"])) <= float(str(both["high"]))
-    assert "A / B = " in call("bench", models / "good.onnx", "--vs", other, *quick).stdout
+    shown = call(*against).stdout
+    assert "A / B = " in shown
+    assert "6 interleaved pairs in 6 fresh loads of both" in shown
 
 
 def test_targets_says_what_this_machine_can_do(call: Call) -> None:

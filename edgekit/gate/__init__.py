@@ -1,0 +1,1 @@
+"""The regression gate: artifacts beside a baseline, with verdicts that can be trusted."""

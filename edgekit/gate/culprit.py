@@ -1,0 +1,109 @@
+"""Names the layer that a loss of accuracy comes from.
+
+The gate knows nothing of layers. `find_culprit` hands over to the layer comparison that
+`COMPARISON` names, imported when a gate has failed and not before, and takes its first culprit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from edgekit.core.layer_error import Culprit, LayerComparison
+from edgekit.core.metrics import Unavailable
+from edgekit.data.contract import DataSpec
+from edgekit.errors import EdgekitError
+
+COMPARISON = "edgekit.pipeline.comparison:compare_sources"
+"""``"module:function"`` that takes the paths of a reference and of the artifact, and samples, and
+gives a `LayerComparison`."""
+
+_FLOAT_SUFFIX = ".onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class CulpritRequest:
+    """A quantized artifact that lost accuracy.
+
+    Attributes:
+        artifact: The artifact.
+        references: What its layers can be compared with, the best first; see `references_of`.
+        data: The samples that it was evaluated on.
+    """
+
+    artifact: Path
+    references: tuple[Path, ...]
+    data: DataSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """What is known of the origin of a loss.
+
+    Attributes:
+        culprit: The layer, or why none is named.
+        remedy: What to try; empty where nothing is known.
+    """
+
+    culprit: Culprit | Unavailable
+    remedy: str = ""
+
+
+type CulpritFinder = Callable[[CulpritRequest], Blame]
+
+
+def find_culprit(request: CulpritRequest) -> Blame:
+    """The layer to blame, or why none is named; never raises, for the verdict stands anyway."""
+    if not request.references:
+        reason = (
+            "there is neither a float graph nor a float artifact in the folder to compare layers "
+            "with; make one with the target onnxruntime and precision float32"
+        )
+        return Blame(Unavailable(reason=reason))
+    module, _, name = COMPARISON.partition(":")
+    try:
+        compare: Callable[[Sequence[str], DataSpec], LayerComparison] = getattr(
+            import_module(module), name
+        )
+    except (ImportError, AttributeError):
+        return Blame(Unavailable(reason="this version has no layer comparison"))
+    sources = (str(request.references[0]), str(request.artifact))
+    try:
+        return first_culprit(compare(sources, request.data))
+    except EdgekitError as error:
+        return Blame(Unavailable(reason=f"the layers could not be compared: {error}"))
+    except Exception as error:
+        # A defect of the comparison must not hide that the artifact has failed.
+        what = f"{type(error).__name__}: {error}"
+        return Blame(Unavailable(reason=f"comparing the layers failed by a defect, {what}"))
+
+
+def first_culprit(comparison: LayerComparison) -> Blame:
+    """What the comparison says of its first artifact."""
+    errors = comparison.artifacts[0]
+    if not errors.culprits:
+        return Blame(Unavailable(reason=f"no layer is out of line. {errors.verdict}"))
+    remedy = next((item for item in errors.remedies), None)
+    if remedy is None:
+        return Blame(errors.culprits[0])
+    options = f" ({' '.join(remedy.options)})" if remedy.options else ""
+    return Blame(errors.culprits[0], f"{remedy.text.rstrip('.')}{options}.")
+
+
+def references_of(folder: Path | None, artifact: Path, before: Path | None) -> tuple[Path, ...]:
+    """What the layers of a quantized artifact can be compared with, the best first.
+
+    Args:
+        folder: The output folder; None looks beside the artifact.
+        artifact: Named like ``MODEL.int8.tflite``. References are the float graph ``MODEL.onnx``,
+            then the float artifact ``MODEL.tflite``, then that of the baseline.
+        before: The baseline's artifact; None where it is not at hand.
+    """
+    place = folder or artifact.parent
+    stem = artifact.name.removesuffix(artifact.suffix)
+    model = stem.rpartition(".")[0] or stem
+    floats = (place / f"{model}{suffix}" for suffix in (_FLOAT_SUFFIX, artifact.suffix))
+    found = dict.fromkeys(path for path in floats if path.exists() and path != artifact)
+    return (*found, *(() if before is None else (before,)))
