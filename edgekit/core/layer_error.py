@@ -82,9 +82,9 @@ class LayerError(FrozenModel):
         own_share: Share of the cumulative error's power that the own error explains, 0..1; None
             where nothing differs or ``own`` is None.
         parts: Parts of the own error; None where the tensor is not quantized or ``own`` is None.
-        excess_db: How far the own error lies above what this artifact's format leaves, in dB
-            above the artifact's ordinary layers; None where ``own`` is None.
-        out_of_line: Whether that is more than ordinary layers vary.
+        excess_db: By how many dB the own error is beyond what the artifact's format and its
+            other layers explain; below 0 it is in line; None where there is none.
+        out_of_line: Whether it is beyond that.
     """
 
     tensor: str

@@ -83,6 +83,7 @@ class ObservedTensor:
         aliases: Other names that a reference may know the value by.
         layer: Name of the node that makes it; empty where the artifact names no nodes.
         operators: Types of the operators between the observed tensors before it and itself.
+        reads: Those tensors, by name; empty where the artifact does not tell.
         dtype: Type that it is stored in.
         steps: Its integers; None where it is stored as floats.
         is_output: Whether it is an output of the model.
@@ -95,6 +96,7 @@ class ObservedTensor:
     aliases: tuple[str, ...] = ()
     layer: str = ""
     operators: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     dtype: str = "float32"
     steps: Steps | None = None
     is_output: bool = False

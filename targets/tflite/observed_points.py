@@ -183,12 +183,15 @@ def _no_real_numbers(tensor: StoredTensor) -> str:
 
 
 def _with_operators(model: StoredModel, points: dict[str, Point]) -> dict[str, Point]:
-    """The points with the types of the operators between them."""
+    """The points with what lies between them: types of operators, and tensors read."""
     seen = {point.index: point.tensor.canonical for point in points.values()}
+    names = {point.index: name for name, point in points.items()}
     found = {}
     for name, point in points.items():
         known = {index for index, value in seen.items() if value != point.tensor.canonical}
-        operators, _ = back_to_known(model, point.index, known)
+        operators, inputs = back_to_known(model, point.index, known)
         types = tuple(model.operators[index][0] for index in operators)
-        found[name] = replace(point, tensor=replace(point.tensor, operators=types))
+        reads = tuple(names[index] for index in inputs if index in names)
+        tensor = replace(point.tensor, operators=types, reads=reads)
+        found[name] = replace(point, tensor=tensor)
     return found

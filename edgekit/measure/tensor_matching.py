@@ -1,0 +1,239 @@
+"""Which tensor of a reference an artifact's tensor is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.core.layer_error import UnmatchedTensor
+from edgekit.core.observation import ObservedTensor
+
+type Array = npt.NDArray[Any]
+
+_ALIKE = 0.98
+"""Cosine above which a tensor without a name may be one of the reference."""
+_CLEARLY = 0.01
+"""By how much the best of several candidates has to be better than the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A tensor of an artifact and its counterpart.
+
+    Attributes:
+        tensor: The artifact's.
+        reference: The reference's.
+        axes: Axis ``i`` of the artifact's array is axis ``axes[i]`` of the reference's, after
+            axes of size 1 were dropped from both.
+        by_values: Whether it was found by its values, since the artifact has no such name.
+    """
+
+    tensor: ObservedTensor
+    reference: ObservedTensor
+    axes: tuple[int, ...] | None = None
+    by_values: bool = False
+
+    def to_artifact(self, array: Array, shape: tuple[int, ...]) -> Array:
+        """The reference's array in the order of the artifact."""
+        if self.axes is not None:
+            array = np.squeeze(array).transpose(self.axes)
+        return array.reshape(shape)
+
+    def to_reference(self, array: Array, shape: tuple[int, ...]) -> Array:
+        """The artifact's array in the order of the reference."""
+        if self.axes is not None:
+            array = np.squeeze(array).transpose(np.argsort(self.axes))
+        return array.reshape(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """All counterparts, in the artifact's order, and what has none."""
+
+    matches: tuple[Match, ...]
+    unmatched: tuple[UnmatchedTensor, ...]
+
+
+def match_tensors(
+    reference: tuple[Sequence[ObservedTensor], Mapping[str, Array]],
+    artifact: tuple[Sequence[ObservedTensor], Mapping[str, Array]],
+    hidden: Mapping[str, str],
+) -> Matching:
+    """Finds the counterpart of every tensor of an artifact.
+
+    1. By the name of the value that it holds in the canonical graph.
+    2. By another name that the reference knows the value by, or the same name in letters, digits
+       and underscores alone, as Core ML writes it; but not where several values are called so.
+    3. A tensor whose artifact does not tell its value: by its values, in any order of axes.
+
+    A counterpart of another shape is none, unless only axes of size 1 differ.
+
+    Args:
+        reference: Tensors, and their arrays for one sample.
+        artifact: The same.
+        hidden: Why tensors of the artifact are not seen, by name.
+    """
+    names = _Names(reference[0])
+    found: list[Match] = []
+    missing: list[UnmatchedTensor] = []
+    nameless: list[ObservedTensor] = []
+    for tensor in artifact[0]:
+        counterpart = names.find(tensor)
+        if counterpart is None and not tensor.named:
+            nameless.append(tensor)
+            continue
+        reason = ""
+        if counterpart is None:
+            reason = names.why_not(tensor)
+        elif not _same_shape(reference[1][counterpart.name].shape, artifact[1][tensor.name].shape):
+            reason = (
+                f"its shape is {list(artifact[1][tensor.name].shape)}, but "
+                f"{list(reference[1][counterpart.name].shape)} in the reference"
+            )
+            if not tensor.named:
+                nameless.append(tensor)
+                continue
+        if counterpart is None or reason:
+            missing.append(_unmatched(tensor.stored, "artifact", reason))
+        else:
+            found.append(Match(tensor, counterpart))
+    if nameless:
+        taken = {match.reference.name for match in found}
+        free = [tensor for tensor in reference[0] if tensor.name not in taken]
+        by_values, unlike = _match_by_values((free, reference[1]), (nameless, artifact[1]))
+        found += by_values
+        missing += unlike
+    order = {tensor.name: place for place, tensor in enumerate(artifact[0])}
+    found.sort(key=lambda match: order[match.tensor.name])
+    missing += _without_artifact(reference[0], found, hidden)
+    return Matching(tuple(found), tuple(missing))
+
+
+class _Names:
+    """Finds tensors of a reference by name."""
+
+    def __init__(self, tensors: Sequence[ObservedTensor]) -> None:
+        self._canonical: dict[str, list[ObservedTensor]] = {}
+        self._others: dict[str, list[ObservedTensor]] = {}
+        self._plain: dict[str, list[ObservedTensor]] = {}
+        for tensor in tensors:
+            self._canonical.setdefault(tensor.canonical, []).append(tensor)
+            self._plain.setdefault(_plain(tensor.canonical), []).append(tensor)
+            for alias in tensor.aliases:
+                self._others.setdefault(alias, []).append(tensor)
+
+    def find(self, tensor: ObservedTensor) -> ObservedTensor | None:
+        """The counterpart; of several forms of one value the one that is quantized alike."""
+        for table, keys in (
+            (self._canonical, (tensor.canonical,)),
+            (self._others, (tensor.canonical, *tensor.aliases)),
+            (self._canonical, tensor.aliases),
+            (self._plain, (_plain(tensor.canonical),)),
+        ):
+            for key in keys:
+                candidates = table.get(key, [])
+                if len({item.canonical for item in candidates}) == 1:
+                    quantized = tensor.steps is not None
+                    alike = [c for c in candidates if (c.steps is not None) == quantized]
+                    return (alike or candidates)[0]
+        return None
+
+    def why_not(self, tensor: ObservedTensor) -> str:
+        """Why a named tensor has no counterpart."""
+        several = self._plain.get(_plain(tensor.canonical), [])
+        if several:
+            called = ", ".join(sorted({item.canonical for item in several}))
+            return f"several values of the reference may be it: {called}"
+        return f"the reference has no value {tensor.canonical!r}"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9]", "_", name).removeprefix("v_")
+
+
+def _same_shape(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
+    return left == right or [n for n in left if n != 1] == [n for n in right if n != 1]
+
+
+def _unmatched(name: str, side: Any, reason: str) -> UnmatchedTensor:
+    return UnmatchedTensor(tensor=name, side=side, reason=reason)
+
+
+def _without_artifact(
+    reference: Sequence[ObservedTensor], found: Sequence[Match], hidden: Mapping[str, str]
+) -> list[UnmatchedTensor]:
+    """Values of the reference that the artifact does not have."""
+    known = {match.reference.canonical for match in found}
+    missing = []
+    for tensor in reference:
+        if tensor.canonical in known or not tensor.operators:
+            continue
+        known.add(tensor.canonical)
+        reason = hidden.get(tensor.canonical) or (
+            "the artifact has no tensor of that name: it is fused into the operators of another"
+        )
+        missing.append(_unmatched(tensor.canonical, "reference", reason))
+    return missing
+
+
+def _match_by_values(
+    reference: tuple[Sequence[ObservedTensor], Mapping[str, Array]],
+    artifact: tuple[Sequence[ObservedTensor], Mapping[str, Array]],
+) -> tuple[list[Match], list[UnmatchedTensor]]:
+    """Pairs tensors that look the same and like no other, each with one."""
+    found: list[Match] = []
+    missing: list[UnmatchedTensor] = []
+    taken: set[str] = set()
+    for tensor in artifact[0]:
+        array = np.squeeze(artifact[1][tensor.name])
+        scored = []
+        for candidate in reference[0]:
+            if candidate.name in taken:
+                continue
+            likeness = _likeness(np.squeeze(reference[1][candidate.name]), array)
+            if likeness is not None and likeness[0] >= _ALIKE:
+                scored.append((*likeness, candidate))
+        scored.sort(key=lambda item: -item[0])
+        if not scored:
+            reason = "the artifact does not say which value it holds, and no value looks like it"
+            missing.append(_unmatched(tensor.stored, "artifact", reason))
+            continue
+        best = scored[0]
+        # Where several are equal, as behind a Reshape, the order of execution decides.
+        equal = [item for item in scored if best[0] - item[0] < _CLEARLY**2]
+        rivals = [item for item in scored if item not in equal and best[0] - item[0] < _CLEARLY]
+        if rivals:
+            names = ", ".join(item[2].canonical for item in (best, *rivals)[:3])
+            reason = (
+                f"the artifact does not say which value it holds; several look like it: {names}"
+            )
+            missing.append(_unmatched(tensor.stored, "artifact", reason))
+            continue
+        found.append(Match(tensor, best[2], best[1], by_values=True))
+        taken.add(best[2].name)
+    return found, missing
+
+
+def _likeness(reference: Array, array: Array) -> tuple[float, tuple[int, ...]] | None:
+    """Largest cosine over the orders of axes, and that order; None where the shapes differ."""
+    if sorted(reference.shape) != sorted(array.shape) or not array.size:
+        return None
+    wanted = reference.astype(np.float64)
+    norm = float(np.linalg.norm(wanted) * np.linalg.norm(array.astype(np.float64)))
+    if not np.isfinite(norm) or norm == 0:
+        return None
+    best: tuple[float, tuple[int, ...]] | None = None
+    flat = array.astype(np.float64).ravel()
+    for axes in permutations(range(reference.ndim)):
+        if tuple(reference.shape[axis] for axis in axes) != array.shape:
+            continue
+        cosine = float(wanted.transpose(axes).ravel() @ flat) / norm
+        if best is None or cosine > best[0]:
+            best = (cosine, axes)
+    return best
