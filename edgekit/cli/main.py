@@ -32,6 +32,9 @@ COMMANDS: dict[str, CommandEntry] = {
     "verify": CommandEntry(
         "edgekit.cli.verify", "Compare a quantized artifact with its QDQ graph, tensor by tensor."
     ),
+    "compare": CommandEntry(
+        "edgekit.cli.compare", "Compare artifacts layer by layer, and name the first culprit."
+    ),
     "bench": CommandEntry("edgekit.cli.bench", "Measure latency of one artifact, or of two."),
     "compress": CommandEntry(
         "edgekit.cli.compress", "Store the weights of a Core ML package as palettes or zeros."

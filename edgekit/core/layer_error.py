@@ -200,6 +200,7 @@ class ArtifactErrors(FrozenModel):
         verdict: What was found, in one or two sentences.
         remedies: What can be done about the first culprit.
         agreement: Samples with the reference's best class; None where outputs are no scores.
+        accuracy: Samples that are right; None without labels.
         unmatched: Tensors that were not compared, with the reason.
         notes: What else there is to know.
     """
@@ -213,6 +214,7 @@ class ArtifactErrors(FrozenModel):
     verdict: str
     remedies: tuple[Remedy, ...] = ()
     agreement: Proportion | None = None
+    accuracy: Proportion | None = None
     unmatched: tuple[UnmatchedTensor, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -230,6 +232,17 @@ class ArtifactErrors(FrozenModel):
                 return item
         raise KeyError(tensor)
 
+    @property
+    def outputs(self) -> tuple[LayerError, ...]:
+        """The entries of the model's outputs."""
+        return tuple(layer for layer in self.layers if layer.is_output)
+
+    @property
+    def output_sqnr_db(self) -> float | None:
+        """Lowest cumulative SQNR of an output; None where no output differs, or none was seen."""
+        found = [layer.cumulative.sqnr_db for layer in self.outputs]
+        return min((value for value in found if value is not None), default=None)
+
 
 class LayerComparison(FrozenModel):
     """Layer-by-layer comparison of artifacts with one reference.
@@ -238,6 +251,7 @@ class LayerComparison(FrozenModel):
         version: Of this form.
         reference: File name or source of the reference.
         reference_runtime: What ran it.
+        reference_accuracy: Samples that it has right; None without labels.
         dataset: Name of the data set.
         samples: Samples that both ran on.
         artifacts: One entry for each, in the order given.
@@ -246,6 +260,7 @@ class LayerComparison(FrozenModel):
     version: Literal[1] = 1
     reference: str
     reference_runtime: str
+    reference_accuracy: Proportion | None = None
     dataset: str
     samples: int
     artifacts: tuple[ArtifactErrors, ...] = Field(min_length=1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+import onnxruntime
 
 from edgekit.core.observation import Computed, ObservedTensor, Steps
 from edgekit.core.signature import ModelSignature
@@ -166,6 +167,11 @@ class ObservedGraph:
         inputs = [str(value.name) for value in model.graph.inputs]
         outputs = [str(value.name) for value in model.graph.outputs]
         return self._start(model), inputs, outputs
+
+
+def runtime_name() -> str:
+    """What runs graphs where nothing else is given, with its version."""
+    return f"ONNX Runtime {onnxruntime.__version__} (CPU, node by node)"
 
 
 def _node_by_node(model: ir.Model) -> Any:

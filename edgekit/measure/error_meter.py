@@ -111,8 +111,16 @@ class PartsMeter:
         margin = self._steps.scale / 2
         self._outside += int(((wanted < low - margin) | (wanted > high + margin)).sum())
         self._elements += wanted.size
-        self.low = min(self.low, float(wanted.min(initial=0.0)))
-        self.high = max(self.high, float(wanted.max(initial=0.0)))
+        self.widen(wanted)
+
+    def widen(self, reference: Array) -> None:
+        """Takes in what the reference has end to end, which the integers should reach as well.
+
+        On inputs that the artifact expresses wrongly, the reference's results are others.
+        """
+        finite = reference[np.isfinite(reference)]
+        self.low = min(self.low, float(finite.min(initial=0.0)))
+        self.high = max(self.high, float(finite.max(initial=0.0)))
 
     def parts(self, needed_step: float | None) -> OwnErrorParts:
         """The parts over all that was taken in.

@@ -24,11 +24,14 @@ from edgekit.core.layer_error import (
 from edgekit.core.metrics import Proportion
 from edgekit.core.observation import Computed, ObservableSession, ObservedTensor, Steps
 from edgekit.core.progress import Progress, SilentProgress
+from edgekit.data.model_inputs import InputBatch
 from edgekit.errors import InputError
 from edgekit.measure.culprits import Findings, judge
 from edgekit.measure.error_meter import ErrorMeter, PartsMeter, needed_step
 from edgekit.measure.input_pairing import InputPairing, pair_inputs
+from edgekit.measure.remedies import suggest
 from edgekit.measure.tensor_matching import Match, Matching, match_tensors
+from edgekit.measure.verdict import verdict_on
 
 type Array = npt.NDArray[Any]
 
@@ -53,7 +56,7 @@ class Subject:
 def compare_layers(
     reference: Subject,
     artifacts: Sequence[Subject],
-    feeds: Iterable[Mapping[str, Array]],
+    batches: Iterable[InputBatch],
     dataset: str,
     progress: Progress | None = None,
 ) -> LayerComparison:
@@ -62,9 +65,9 @@ def compare_layers(
     Args:
         reference: What is right by definition.
         artifacts: What is compared with it, at least one.
-        feeds: Inputs of the reference, one mapping a run.
+        batches: Inputs of the reference; labels are those of the model's outputs.
         dataset: Name of the data, for the result.
-        progress: Advances by one a run.
+        progress: Advances by the samples of a batch.
 
     Raises:
         InputError: If there are no samples, one holds NaN or infinity, or an artifact is of
@@ -73,25 +76,52 @@ def compare_layers(
     """
     progress = progress or SilentProgress()
     runs = [_Run(reference, artifact) for artifact in artifacts]
+    right = _Count()
     samples = 0
     progress.start("Compare layers", None)
-    for sample in feeds:
-        _require_finite(sample, dataset, samples)
-        values = {**sample, **reference.session.observe(sample)}
+    for batch in batches:
+        _require_finite(batch.feeds, dataset, samples)
+        values = {**batch.feeds, **reference.session.observe(batch.feeds)}
         for run in runs:
-            run.update(sample, values)
-        samples += _batch(sample)
-        progress.advance()
+            run.update(batch, values)
+        for tensor in reference.session.tensors:
+            if tensor.is_output and _gives_scores(values[tensor.name]):
+                right.update(batch.labels, values[tensor.name][: batch.samples].argmax(1))
+        samples += batch.samples
+        progress.advance(batch.samples)
     progress.finish()
     if not samples:
         raise InputError(f"Data set {dataset!r} gives no samples to compare on.")
     return LayerComparison(
         reference=reference.name,
         reference_runtime=reference.session.runtime,
+        reference_accuracy=right.share(),
         dataset=dataset,
         samples=samples,
         artifacts=tuple(run.result() for run in runs),
     )
+
+
+class _Count:
+    """How often two vectors of classes are the same."""
+
+    def __init__(self) -> None:
+        self._hits = self._total = 0
+
+    def update(self, wanted: Array | None, found: Array) -> None:
+        """Takes in the classes of some samples; without wanted ones nothing."""
+        if wanted is not None:
+            self._hits += int((wanted == found).sum())
+            self._total += found.size
+
+    def share(self) -> Proportion | None:
+        """The share; None where nothing was counted."""
+        return Proportion.of(self._hits, self._total) if self._total else None
+
+
+def _gives_scores(array: Array) -> bool:
+    """Whether an output is one score for each class."""
+    return array.ndim == _SCORES_RANK and array.shape[1] > 1
 
 
 def _inputs(session: ObservableSession) -> tuple[ObservedTensor, ...]:
@@ -101,11 +131,6 @@ def _inputs(session: ObservableSession) -> tuple[ObservedTensor, ...]:
         for spec in session.signature.inputs
         if spec.dtype == "float32"
     )
-
-
-def _batch(sample: Mapping[str, Array]) -> int:
-    shapes = [array.shape for array in sample.values()]
-    return shapes[0][0] if shapes and shapes[0] else 1
 
 
 def _require_finite(sample: Mapping[str, Array], dataset: str, place: int) -> None:
@@ -141,16 +166,17 @@ class _Run:
         )
         self._matching: Matching | None = None
         self._meters: dict[str, _Meters] = {}
-        self._hits = self._scored = 0
+        self._same, self._right = _Count(), _Count()
 
-    def update(self, sample: Mapping[str, Array], wanted: Mapping[str, Array]) -> None:
+    def update(self, batch: InputBatch, wanted: Mapping[str, Array]) -> None:
         """Takes in one run.
 
         Args:
-            sample: Inputs of the reference.
+            batch: Inputs of the reference.
             wanted: Its values, the inputs among them.
         """
         session = self._artifact.session
+        sample, labels, count = batch.feeds, batch.labels, batch.samples
         feeds = self._pairing.feeds(sample)
         made = session.observe(feeds)
         matches = self._matches(wanted, made)
@@ -162,10 +188,12 @@ class _Run:
             reference = wanted[match.reference.name]
             value = match.to_reference(made[match.tensor.name], reference.shape)
             meters.cumulative.update(reference, value)
+            if meters.parts is not None:
+                meters.parts.widen(reference)
             self._update_own(match, meters, computed, expected)
-            if match.reference.is_output and reference.ndim == _SCORES_RANK:
-                self._scored += len(reference)
-                self._hits += int((reference.argmax(1) == value.argmax(1)).sum())
+            if match.reference.is_output and _gives_scores(reference):
+                self._same.update(reference[:count].argmax(1), value[:count].argmax(1))
+                self._right.update(labels, value[:count].argmax(1))
 
     def _matches(
         self, wanted: Mapping[str, Array], made: Mapping[str, Array]
@@ -250,18 +278,20 @@ class _Run:
                 f"{by_values} tensors were matched by their values, since the artifact does not "
                 "say which values they hold"
             )
-        return ArtifactErrors(
+        errors = ArtifactErrors(
             name=self._artifact.name,
             runtime=self._artifact.session.runtime,
             format=self._artifact.format,
             layers=judgement.layers,
             ranking=judgement.ranking,
             culprits=judgement.culprits,
-            verdict="",
-            agreement=Proportion.of(self._hits, self._scored) if self._scored else None,
+            verdict=verdict_on(judgement),
+            agreement=self._same.share(),
+            accuracy=self._right.share(),
             unmatched=self._matching.unmatched,
             notes=tuple(notes),
         )
+        return errors.model_copy(update={"remedies": suggest(errors)})
 
     def _findings(self, matching: Matching) -> Findings:
         value_of = {match.tensor.name: match.reference.canonical for match in matching.matches}

@@ -12,12 +12,12 @@ import onnx.parser
 import pytest
 from typer.testing import CliRunner, Result
 
-from edgekit.cli import model_files
 from edgekit.cli.main import app
 from edgekit.core.artifact import size_on_disk
 from edgekit.core.hashing import digest_path
 from edgekit.core.metrics import Unavailable
 from edgekit.core.run_summary import RunSummary
+from edgekit.pipeline import model_files
 from edgekit.pipeline import plan as plan_module
 from edgekit.pipeline.project import ProjectConfig
 from edgekit.pipeline.registry import get_target, target_info, target_names
