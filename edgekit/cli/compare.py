@@ -46,6 +46,7 @@ Inputs = Annotated[
     list[str] | None, option(CompareOptions, "inputs", "--input", metavar="NAME:SHAPE")
 ]
 _SHOWN_UNMATCHED = 5
+_NO_HELP = {True: "does not help", False: "no better than quantizing again unchanged"}
 
 
 def command(
@@ -167,7 +168,7 @@ def _print_artifact(item: ArtifactErrors, top: int) -> None:
         places = {tensor: place for place, tensor in enumerate(item.ranking)}
         layers.sort(key=lambda layer: places.get(layer.tensor, len(places)))
         layers = layers[:top]
-    names = ("#", "Own [dB]", "Limit [dB]", "End to end [dB]", "Own share", "Max abs", "Cosine",
+    names = ("#", "Own [dB]", "Margin [dB]", "End to end [dB]", "Own share", "Max abs", "Cosine",
              "LSB")  # fmt: skip
     columns = [Column("Tensor"), Column("Operators"), Column("Type")]
     columns += [Column(name, "right") for name in names]
@@ -238,7 +239,7 @@ def _remedy(remedy: Remedy) -> str:
         return f"{text}: cannot be tried: {trial.problem}"
     assert trial.before is not None
     assert trial.after is not None
-    result = "helps" if trial.helps else "does not help"
+    result = "helps" if trial.helps else _NO_HELP[remedy.kind == "requantize"]
     parts = [f"outputs {_db(trial.before.sqnr_db)} -> {_db(trial.after.sqnr_db)} dB"]
     if trial.before.own_sqnr_db is not None:
         parts.append(

@@ -9,10 +9,11 @@ from pydantic import Field
 from edgekit.core.metrics import Proportion
 from edgekit.core.model_base import FrozenModel
 
-Cause = Literal["clipping", "coarse-step", "computation", "not-finite", "refused"]
+Cause = Literal["clipping", "coarse-step", "wide-range", "computation", "not-finite", "refused"]
 """Why a layer is out of line: values lie outside what its integers can express; its integers are
-spread wider than its values; it computes something else (weights, arithmetic or a fused
-activation); NaN or infinity; the runtime refuses the operator."""
+spread wider than its values; its values differ in size by more than its integers can express; it
+computes something else (weights, arithmetic or a fused activation); NaN or infinity; the runtime
+refuses the operator."""
 
 RemedyKind = Literal["keep-float", "int16", "percentile", "minmax", "requantize", "convert-again"]
 

@@ -25,6 +25,11 @@ _STEP_LIMIT = 1.7
 """Step over what the values need, and over the other layers', above which a range is too wide."""
 _TIMES_MEDIAN = 6.0
 """By how much the first two have to exceed the median of the layers, where that is large."""
+_RELATIVE_DB = 15.0
+"""By how much the own error of a quantized layer, over its values, has to be worse than the median
+layer's. Rounding is 28 dB and more below the values in the sound artifacts named above."""
+_SOUND_DB = 26.0
+"""A quantized layer that is better over its values is never out of line for that alone."""
 _FLOAT_EXCESS_DB = 15.0
 """By how much a float layer has to be worse than the median of its kind."""
 _FLOAT_SOUND_DB = {"float32": 90.0, "float16": 50.0}
@@ -76,7 +81,8 @@ def judge(layers: Sequence[LayerError], findings: Findings) -> Judgement:
 
     1. NaN, infinity, or operators that the runtime refuses.
     2. Of quantized tensors, clipping or computation beyond their limits, or a step that is too
-       wide.
+       wide; or an own error that is much larger over the tensor's values than in other layers,
+       which is put down to the largest of its parts.
     3. Of tensors of floats, an own error well above the others' of the same type.
     4. Where a wrong step or range also makes its readers compute wrongly, as a bias in a TFLite
        file is counted in steps of the input, the tensor with that step comes first.
@@ -132,6 +138,12 @@ class _Limits:
             if layer.parts is not None and layer.parts.step_ratio is not None
         ]
         self._step = _STEP_LIMIT * max(1.0, median(ratios) if ratios else 1.0)
+        quality = [
+            layer.own.sqnr_db
+            for layer in quantized
+            if layer.own is not None and layer.own.sqnr_db is not None
+        ]
+        self._quality = median(quality) if len(quality) >= _FEW else None
         self._floats: dict[str, list[float]] = {}
         for layer in layers:
             if layer.parts is None and layer.own is not None and layer.own.sqnr_db is not None:
@@ -156,6 +168,10 @@ class _Limits:
         ]
         if layer.parts.step_ratio is not None:
             found.append((2 * _db(layer.parts.step_ratio / self._step), "coarse-step"))
+        if self._quality is not None and layer.own is not None and layer.own.sqnr_db is not None:
+            floor = min(self._quality - _RELATIVE_DB, _SOUND_DB)
+            poorer = floor - layer.own.sqnr_db
+            found.append((poorer, _largest_part(layer)))
         return max(found, key=lambda item: item[0])
 
     def _float_excess(self, layer: LayerError) -> float | None:
@@ -179,6 +195,16 @@ def _units(layer: LayerError) -> tuple[float, float]:
     assert layer.scale is not None
     rounding = layer.scale**2 / 12
     return layer.parts.clipping / rounding, layer.parts.computation / rounding
+
+
+def _largest_part(layer: LayerError) -> Cause:
+    assert layer.parts is not None
+    parts: list[tuple[float, Cause]] = [
+        (layer.parts.rounding, "wide-range"),
+        (layer.parts.clipping, "clipping"),
+        (layer.parts.computation, "computation"),
+    ]
+    return max(parts)[1]
 
 
 def _limit(least: float, values: Sequence[float]) -> float:
@@ -230,6 +256,12 @@ def _described(layer: LayerError, cause: Cause, findings: Findings) -> str:
         return (
             f"{made}, has a scale of {layer.scale:.4g}, {parts.step_ratio:.1f} times what its "
             f"values on these samples need ({error} on the reference's own values)"
+        )
+    if cause == "wide-range":
+        return (
+            f"{made}, has values of too different sizes for {layer.dtype}: a step of "
+            f"{layer.scale:.4g}, which the largest need, rounds the others away ({error} on the "
+            "reference's own values)"
         )
     return (
         f"{made}, computes something else than its integers' rounding explains: {error} on the "

@@ -20,6 +20,7 @@ _TEXTS: dict[RemedyKind, str] = {
 _BY_CAUSE: dict[Cause, tuple[RemedyKind, ...]] = {
     "clipping": ("requantize", "minmax", "int16", "keep-float"),
     "coarse-step": ("requantize", "percentile", "int16", "keep-float"),
+    "wide-range": ("requantize", "percentile", "int16", "keep-float"),
     "computation": ("requantize", "keep-float", "int16", "convert-again"),
     "not-finite": ("convert-again", "keep-float"),
     "refused": ("convert-again",),
