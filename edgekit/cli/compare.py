@@ -46,6 +46,7 @@ Inputs = Annotated[
     list[str] | None, option(CompareOptions, "inputs", "--input", metavar="NAME:SHAPE")
 ]
 _SHOWN_UNMATCHED = 5
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NO_HELP = {True: "does not help", False: "no better than quantizing again unchanged"}
 
 
@@ -116,15 +117,19 @@ def _print(result: LayerComparison, top: int) -> None:
                 _share(item.agreement),
                 _share(item.accuracy),
             )
-            for item in result.artifacts
+            for place, item in enumerate(result.artifacts)
         ),
     ]
-    title = f"{result.samples} samples of {result.dataset}; the first is the reference"
+    title = f"{result.samples} samples of {result.dataset}; A is the reference"
     print_table([Column("Artifact"), Column("Runtime"), *figures], rows, title=title)
     if len(result.artifacts) > 1:
         _print_side_by_side(result, top)
     for item in result.artifacts:
         _print_artifact(item, top)
+
+
+def _letter(place: int) -> str:
+    return _LETTERS[place] if place < len(_LETTERS) else str(place)
 
 
 def _print_side_by_side(result: LayerComparison, top: int) -> None:
@@ -156,7 +161,8 @@ def _print_side_by_side(result: LayerComparison, top: int) -> None:
         )
         for name in ranked
     ]
-    columns = [Column("Tensor"), *(Column(item.name, "right") for item in result.artifacts)]
+    columns = [Column("Tensor")]
+    columns += [Column(_letter(place + 1), "right") for place in range(len(result.artifacts))]
     print_table(columns, rows, title="Own / cumulative error [dB SQNR]; higher is better")
 
 

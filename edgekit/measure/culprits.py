@@ -34,9 +34,11 @@ _FLOAT_EXCESS_DB = 15.0
 """By how much a float layer has to be worse than the median of its kind."""
 _FLOAT_SOUND_DB = {"float32": 90.0, "float16": 50.0}
 """A float layer that is better than this is never out of line."""
+_FLOAT_WEIGHTS_DB = 60.0
+"""Median of float layers below which their weights must be integers: then `_SOUND_DB` holds."""
 _FEW = 4
 """With fewer float layers of a kind, their median tells nothing."""
-_FEW_FLOOR_DB = 40.0
+_FEW_FLOOR_DB = 26.0
 """What a float layer has to reach where there are few."""
 _ALIEN_DB = 15.0
 """Own error of the median layer at which the artifact does not compute the reference at all."""
@@ -131,7 +133,9 @@ class _Limits:
     def __init__(self, layers: Sequence[LayerError]) -> None:
         quantized = [layer for layer in layers if _noisy(layer) and layer.parts is not None]
         self._clipping = _limit(_CLIPPING_LIMIT, [_units(layer)[0] for layer in quantized])
-        self._computation = _limit(_COMPUTATION_LIMIT, [_units(layer)[1] for layer in quantized])
+        # With 16-bit activations the error is that of 8-bit weights, which has another unit.
+        coarse = [_units(layer)[1] for layer in quantized if layer.dtype != "int16"]
+        self._computation = _limit(_COMPUTATION_LIMIT, coarse)
         ratios = [
             layer.parts.step_ratio
             for layer in quantized
@@ -164,8 +168,9 @@ class _Limits:
         clipping, computation = _units(layer)
         found: list[tuple[float, Cause]] = [
             (_db(clipping / self._clipping), "clipping"),
-            (_db(computation / self._computation), "computation"),
         ]
+        if layer.dtype != "int16":
+            found.append((_db(computation / self._computation), "computation"))
         if layer.parts.step_ratio is not None:
             found.append((2 * _db(layer.parts.step_ratio / self._step), "coarse-step"))
         if self._quality is not None and layer.own is not None and layer.own.sqnr_db is not None:
@@ -180,9 +185,13 @@ class _Limits:
             # The reference is 0 throughout and the artifact is not.
             return _WORST_DB
         others = self._floats.get(layer.dtype, [])
-        floor = median(others) - _FLOAT_EXCESS_DB if len(others) >= _FEW else _FEW_FLOOR_DB
+        if len(others) < _FEW:
+            return _FEW_FLOOR_DB - layer.own.sqnr_db
+        ordinary = median(others)
         sound = _FLOAT_SOUND_DB.get(layer.dtype, _FLOAT_SOUND_DB["float32"])
-        return min(floor, sound) - layer.own.sqnr_db
+        if ordinary < _FLOAT_WEIGHTS_DB:
+            sound = _SOUND_DB
+        return min(ordinary - _FLOAT_EXCESS_DB, sound) - layer.own.sqnr_db
 
 
 def _noisy(layer: LayerError) -> bool:

@@ -16,10 +16,14 @@ from edgekit.core.observation import ObservedTensor
 
 type Array = npt.NDArray[Any]
 
-_ALIKE = 0.98
-"""Cosine above which a tensor without a name may be one of the reference."""
-_CLEARLY = 0.01
-"""By how much the best of several candidates has to be better than the next."""
+_ALIKE = 0.1
+"""Relative difference below which a tensor without a name may be one of the reference."""
+_CLEARLY = 3.0
+"""How many times as different the next candidate has to be for the best one to be taken."""
+_SAME = 1e-4
+"""Relative difference of what is equal but for rounding."""
+_FEW = 8
+"""With fewer elements only equal ones match: others may be alike by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,17 +201,21 @@ def _match_by_values(
             if candidate.name in taken:
                 continue
             likeness = _likeness(np.squeeze(reference[1][candidate.name]), array)
-            if likeness is not None and likeness[0] >= _ALIKE:
+            limit = _ALIKE if array.size >= _FEW else _SAME
+            if likeness is not None and likeness[0] < limit:
                 scored.append((*likeness, candidate))
-        scored.sort(key=lambda item: -item[0])
+        scored.sort(key=lambda item: item[0])
         if not scored:
             reason = "the artifact does not say which value it holds, and no value looks like it"
             missing.append(_unmatched(tensor.stored, "artifact", reason))
             continue
         best = scored[0]
         # Where several are equal, as behind a Reshape, the order of execution decides.
-        equal = [item for item in scored if best[0] - item[0] < _CLEARLY**2]
-        rivals = [item for item in scored if item not in equal and best[0] - item[0] < _CLEARLY]
+        rivals = [
+            item
+            for item in scored[1:]
+            if item[0] > max(best[0] * 1.01, _SAME) and item[0] < best[0] * _CLEARLY
+        ]
         if rivals:
             names = ", ".join(item[2].canonical for item in (best, *rivals)[:3])
             reason = (
@@ -221,19 +229,22 @@ def _match_by_values(
 
 
 def _likeness(reference: Array, array: Array) -> tuple[float, tuple[int, ...]] | None:
-    """Largest cosine over the orders of axes, and that order; None where the shapes differ."""
+    """Least relative difference over the orders of axes, and that order.
+
+    Returns:
+        None where the sizes differ, or there is nothing to compare.
+    """
     if sorted(reference.shape) != sorted(array.shape) or not array.size:
         return None
-    wanted = reference.astype(np.float64)
-    norm = float(np.linalg.norm(wanted) * np.linalg.norm(array.astype(np.float64)))
-    if not np.isfinite(norm) or norm == 0:
+    wanted, found = reference.astype(np.float64), array.astype(np.float64)
+    norm = float(np.linalg.norm(wanted))
+    if not np.isfinite(norm) or norm == 0 or not np.isfinite(found).all():
         return None
     best: tuple[float, tuple[int, ...]] | None = None
-    flat = array.astype(np.float64).ravel()
     for axes in permutations(range(reference.ndim)):
         if tuple(reference.shape[axis] for axis in axes) != array.shape:
             continue
-        cosine = float(wanted.transpose(axes).ravel() @ flat) / norm
-        if best is None or cosine > best[0]:
-            best = (cosine, axes)
+        difference = float(np.linalg.norm(wanted.transpose(axes) - found)) / norm
+        if best is None or difference < best[0]:
+            best = (difference, axes)
     return best

@@ -157,7 +157,12 @@ def _target_suffixes() -> set[str]:
 
 
 def _open_onnx(path: Path) -> _Opened:
-    """A float or QDQ graph node by node; an artifact for ONNX Runtime as it is deployed."""
+    """A float or QDQ graph node by node; an artifact for ONNX Runtime as it is deployed.
+
+    Float graphs are compared in their canonical form, which artifacts are lowered from: where
+    BatchNorm is folded, the convolution's value stands for what came behind it.
+    """
+    from edgekit.graph.canonicalize import canonicalize
     from edgekit.graph.io import load_onnx, read_metadata
     from edgekit.graph.observed_graph import ObservedGraph, runtime_name
     from edgekit.graph.quantized import is_quantized
@@ -168,9 +173,12 @@ def _open_onnx(path: Path) -> _Opened:
     quantized = is_quantized(model)
     if quantized and not path.name.endswith(_QDQ_SUFFIX):
         return _open_artifact(path)
+    metadata = read_metadata(model)
+    if not quantized:
+        model = canonicalize(model).model
     session = ObservedGraph(model, runtime_name())
     subject = Subject(path.name, "qdq" if quantized else "onnx", session)
-    return _Opened(subject, read_metadata(model), None if quantized else model)
+    return _Opened(subject, metadata, None if quantized else model)
 
 
 def _open_artifact(path: Path) -> _Opened:
@@ -204,7 +212,9 @@ def _open_torch(source: str, options: CompareOptions) -> _Opened:
         inputs=tuple(parse_input(text) for text in options.inputs),
     )
     model = import_model(request).model
-    return _Opened(Subject(source, "torch", ObservedTwin(model)), read_metadata(model), model)
+    place, colon, factory = source.partition(".py:")
+    name = f"{Path(place).name}{colon}{factory}" if colon else Path(source).name
+    return _Opened(Subject(name, "torch", ObservedTwin(model)), read_metadata(model), model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,13 +305,12 @@ def _tried(
 
 
 def _material(pair: tuple[_Opened, _Opened], samples: _Samples) -> TrialMaterial:
-    from edgekit.graph.canonicalize import canonicalize
     from edgekit.measure.remedy_trials import TrialMaterial
 
     reference, artifact = pair
     assert reference.model is not None
     return TrialMaterial(
-        model=canonicalize(reference.model, verify=False).model,
+        model=reference.model,
         reference=reference.subject,
         calibration=samples.calibration,
         batches=samples.batches,

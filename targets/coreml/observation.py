@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,13 +128,13 @@ class ObservedPackage:
     def _forced(self, feeds: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Array]:
         found: dict[str, Array] = {}
 
-        def replace(name: str, array: Array) -> Array | None:
+        def given_instead(name: str, array: Array) -> Array | None:
             if name not in given:
                 return None
             found[name] = np.array(array, np.float32)
             return np.asarray(given[name], array.dtype)
 
-        self._session.run(feeds, observer=replace)
+        self._session.run(feeds, observer=given_instead)
         return found
 
 
@@ -145,6 +145,7 @@ class _Finder:
         self._package = package
         functions = package.program.functions
         function = functions.get(_MAIN) or next(iter(functions.values()))
+        self._inputs = {item.name for item in function.inputs}
         self._block: Block = function.block
         self._stored = stored_parameters(package)
         embedded = decode(dict(package.description.entries), str(package.path))
@@ -170,7 +171,7 @@ class _Finder:
         """The variables that are seen by name, and why others are not."""
         points: dict[str, _Point] = {}
         hidden: dict[str, str] = {}
-        computed = {item.name for item in self._inputs()}
+        computed = set(self._inputs)
         for operation in self._block.operations:
             if not computed.intersection(_read(operation)):
                 continue
@@ -188,10 +189,6 @@ class _Finder:
                 elif point is not None:
                     points[output.name] = point
         return self._with_operators(points), hidden
-
-    def _inputs(self) -> Sequence[Any]:
-        functions = self._package.program.functions
-        return (functions.get(_MAIN) or next(iter(functions.values()))).inputs
 
     def _point(self, operation: Operation, name: str, dtype: str) -> _Point | str | None:
         """The point of a variable; why there is none, or None where another stands for it."""
@@ -225,7 +222,7 @@ class _Finder:
             return "it has a scale for each channel"
         maker = self._makers.get(rounding.source)
         prescribed = maker is not None and maker.type in _PRESCRIBED
-        steps = Steps(steps.scale, steps.zero_point, steps.dtype, prescribed)
+        steps = replace(steps, prescribed=prescribed)
         tensor = ObservedTensor(
             name=name,
             canonical=canonical,
@@ -268,14 +265,8 @@ class _Finder:
             types = tuple(
                 item for item in operators.get(rounded.get(name, name), ()) if item != "cast"
             )
-            found[name] = _Point(_with(tensor, operators=types), point.read, point.rounded_too)
+            found[name] = replace(point, tensor=replace(tensor, operators=types))
         return found
-
-
-def _with(tensor: ObservedTensor, operators: tuple[str, ...]) -> ObservedTensor:
-    from dataclasses import replace
-
-    return replace(tensor, operators=operators)
 
 
 def _read(operation: Operation) -> list[str]:

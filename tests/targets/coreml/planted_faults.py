@@ -28,7 +28,11 @@ def planted(source: Path, path: Path, change: Callable[[Any, Path], None]) -> Pa
 
 
 def rescale(
-    source: Path, path: Path, value: str, factor: float, kinds: tuple[str, ...] = ("quantize", "dequantize")
+    source: Path,
+    path: Path,
+    value: str,
+    factor: float,
+    kinds: tuple[str, ...] = ("quantize", "dequantize"),
 ) -> Path:
     """Another scale where a value is quantized and restored.
 
@@ -75,7 +79,11 @@ def swap_channels(source: Path, path: Path, value: str) -> Path:
         if constant.type == "const":
             stored = constant.attributes["val"]
         else:
-            key = "data" if "data" in constant.inputs or "data" in constant.attributes else "quantized_data"
+            key = (
+                "data"
+                if "data" in constant.inputs or "data" in constant.attributes
+                else "quantized_data"
+            )
             stored = (
                 constant.inputs[key].arguments[0].value
                 if key in constant.inputs
