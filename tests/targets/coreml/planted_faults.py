@@ -74,30 +74,32 @@ def swap_channels(source: Path, path: Path, value: str) -> Path:
 
     def change(block: Any, weights: Path) -> None:
         operation = _maker(block, value)
-        name = operation.inputs["weight"].arguments[0].name
-        constant = _named(block, name)
-        if constant.type == "const":
-            stored = constant.attributes["val"]
-        else:
-            key = (
-                "data"
-                if "data" in constant.inputs or "data" in constant.attributes
-                else "quantized_data"
-            )
-            stored = (
-                constant.inputs[key].arguments[0].value
-                if key in constant.inputs
-                else constant.attributes[key]
-            )
+        product = operation.type == "matmul"
+        name = operation.inputs["y" if product else "weight"].arguments[0].name
+        stored = _stored(_named(block, name))
         offset = stored.blobFileValue.offset
-        channels = stored.type.tensorType.dimensions[0].constant.size
+        sizes = [item.constant.size for item in stored.type.tensorType.dimensions]
         content = bytearray(weights.read_bytes())
         size, start = struct.unpack_from("<QQ", content, offset + 8)
-        rows = np.frombuffer(bytes(content[start : start + size]), np.uint8)
-        content[start : start + size] = rows.reshape(channels, -1)[::-1].tobytes()
+        data = np.frombuffer(bytes(content[start : start + size]), np.uint8)
+        # The matrix of a product has its outputs last, all other weights first.
+        swapped = (
+            data.reshape(*sizes, -1)[:, ::-1] if product else data.reshape(sizes[0], -1)[::-1]
+        )
+        content[start : start + size] = swapped.tobytes()
         weights.write_bytes(bytes(content))
 
     return planted(source, path, change)
+
+
+def _stored(constant: Any) -> Any:
+    """Value that a constant or compressed constant keeps in the weight file."""
+    if constant.type == "const":
+        return constant.attributes["val"]
+    key = "data" if "data" in (*constant.inputs, *constant.attributes) else "quantized_data"
+    if key in constant.inputs:
+        return constant.inputs[key].arguments[0].value
+    return constant.attributes[key]
 
 
 def remove(source: Path, path: Path, value: str) -> Path:
