@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
-from edgekit.core.observation import Computed, ObservedTensor, Steps
+from edgekit.core.observation import Array, Computed, ObservedTensor, Steps
 from edgekit.core.signature import ModelSignature
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.graph.canonical_names import RESULT
@@ -22,7 +22,7 @@ from edgekit.graph.forced_graph import GIVEN, forced_graph, integers_of
 from edgekit.graph.passes.infer_shapes import InferShapes
 from edgekit.graph.reference import check_feeds, run_session, start_session
 from edgekit.graph.signature import signature_of
-from edgekit.graph.values import Array, constant_array, input_at, is_op
+from edgekit.graph.values import constant_array, input_at, is_op
 
 type Starter = Callable[[ir.Model], Any]
 

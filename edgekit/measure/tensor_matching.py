@@ -87,6 +87,7 @@ def match_tensors(
     found: list[Match] = []
     missing: list[UnmatchedTensor] = []
     nameless: list[ObservedTensor] = []
+    misshapen: set[str] = set()
     for tensor in artifact[0]:
         counterpart = names.find(tensor)
         if counterpart is None and not tensor.named:
@@ -104,6 +105,7 @@ def match_tensors(
                 nameless.append(tensor)
                 continue
         if counterpart is None or reason:
+            misshapen.update(() if counterpart is None else (counterpart.canonical,))
             missing.append(_unmatched(tensor.stored, "artifact", reason))
         else:
             found.append(Match(tensor, counterpart))
@@ -115,7 +117,8 @@ def match_tensors(
         missing += unlike
     order = {tensor.name: place for place, tensor in enumerate(artifact[0])}
     found.sort(key=lambda match: order[match.tensor.name])
-    missing += _without_artifact(reference[0], found, hidden)
+    known = misshapen | {match.reference.canonical for match in found}
+    missing += _without_artifact(reference[0], known, hidden)
     return Matching(tuple(found), tuple(missing))
 
 
@@ -170,10 +173,9 @@ def _unmatched(name: str, side: Any, reason: str) -> UnmatchedTensor:
 
 
 def _without_artifact(
-    reference: Sequence[ObservedTensor], found: Sequence[Match], hidden: Mapping[str, str]
+    reference: Sequence[ObservedTensor], known: set[str], hidden: Mapping[str, str]
 ) -> list[UnmatchedTensor]:
-    """Values of the reference that the artifact does not have."""
-    known = {match.reference.canonical for match in found}
+    """Values of the reference that the artifact does not have, besides those known."""
     missing = []
     for tensor in reference:
         if tensor.canonical in known or not tensor.operators:

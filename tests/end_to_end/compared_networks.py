@@ -25,8 +25,8 @@ from tests.end_to_end.shared_data import shared_file
 from tests.zoo_models import export_zoo_onnx
 
 _SAMPLES = Path(__file__).parents[2] / "sample_models"
-_CALIBRATION = 64
-_COMPARED = 8
+_CALIBRATION = 32
+_COMPARED = 4
 _IMAGE = 64
 
 

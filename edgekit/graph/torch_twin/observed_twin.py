@@ -10,14 +10,13 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, fx
 
-from edgekit.core.observation import Computed, ObservedTensor
+from edgekit.core.observation import Array, Computed, ObservedTensor
 from edgekit.core.signature import ModelSignature
 from edgekit.errors import ConfigError, UsageError
 from edgekit.graph.quantized import is_quantized
 from edgekit.graph.reference import check_feeds
 from edgekit.graph.torch_twin.builder import build_twin
 from edgekit.graph.torch_twin.twin import VALUE, TorchTwin
-from edgekit.graph.values import Array
 
 type _Replace = Callable[[str, Tensor], Tensor | None]
 
