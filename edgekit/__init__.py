@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "convert"]
+__all__ = ["__version__", "compare", "convert"]
 
 if TYPE_CHECKING:
-    from edgekit.api import convert
+    from edgekit.api import compare, convert
 
 
 def __getattr__(name: str) -> object:
     """Resolves the public names lazily (PEP 562)."""
-    if name == "convert":
+    if name in {"compare", "convert"}:
         # By name: the layer check would see every `import edgekit` as an import of the API.
-        return import_module("edgekit.api").convert
+        return getattr(import_module("edgekit.api"), name)
     raise AttributeError(f"module 'edgekit' has no attribute {name!r}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
+from edgekit.core.layer_error import LayerComparison
 from edgekit.core.lowering_choices import LoweringChoices
 from edgekit.core.metadata import Preprocessing
 from edgekit.core.progress import Progress
@@ -26,6 +27,7 @@ from edgekit.core.target import (
 )
 from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InternalError, UsageError
+from edgekit.pipeline.comparison import CompareOptions
 from edgekit.pipeline.project import (
     BenchmarkSection,
     DistillSection,
@@ -49,8 +51,10 @@ if TYPE_CHECKING:
     from edgekit.pipeline.run_result import RunResult
 
 __all__ = [
+    "CompareOptions",
     "ConvertOptions",
     "ConvertResult",
+    "compare",
     "conversion_project",
     "convert",
     "quantize",
@@ -248,6 +252,30 @@ def quantize(
         output=output,
         options=options.model_copy(update=updates),
     )
+
+
+def compare(
+    reference: str | Path,
+    *artifacts: str | Path,
+    data: str | DataSpec,
+    options: CompareOptions | None = None,
+) -> LayerComparison:
+    """Compares artifacts with a reference, layer by layer, and names the first culprit.
+
+    Args:
+        reference: What is right by definition: a ``.onnx``, ``.qdq.onnx``, ``.tflite`` or
+            ``.mlpackage``, or a torch source as for `convert`.
+        artifacts: At least one of the same forms.
+        data: Samples to compare on, as in `DataSpec.set`.
+        options: How many, and whether remedies are tried.
+
+    Raises:
+        EdgekitError: See `edgekit.pipeline.comparison.compare_sources`.
+    """
+    from edgekit.pipeline.comparison import compare_sources
+
+    spec = DataSpec(set=data) if isinstance(data, str) else data
+    return compare_sources([str(reference), *map(str, artifacts)], spec, options)
 
 
 def conversion_project(

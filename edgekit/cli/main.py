@@ -39,6 +39,9 @@ COMMANDS: dict[str, CommandEntry] = {
     "verify": CommandEntry(
         "edgekit.cli.verify", "Compare a quantized artifact with its QDQ graph, tensor by tensor."
     ),
+    "compare": CommandEntry(
+        "edgekit.cli.compare", "Compare artifacts layer by layer, and name the first culprit."
+    ),
     "bench": CommandEntry("edgekit.cli.bench", "Measure latency of one artifact, or of two."),
     "check": CommandEntry(
         "edgekit.cli.check", "Check artifacts against a baseline; exit code 4 on a regression."

@@ -9,10 +9,11 @@ from pydantic import Field
 from edgekit.core.metrics import Proportion
 from edgekit.core.model_base import FrozenModel
 
-Cause = Literal["clipping", "coarse-step", "computation", "not-finite", "refused"]
+Cause = Literal["clipping", "coarse-step", "wide-range", "computation", "not-finite", "refused"]
 """Why a layer is out of line: values lie outside what its integers can express; its integers are
-spread wider than its values; it computes something else (weights, arithmetic or a fused
-activation); NaN or infinity; the runtime refuses the operator."""
+spread wider than its values; its values differ in size by more than its integers can express; it
+computes something else (weights, arithmetic or a fused activation); NaN or infinity; the runtime
+refuses the operator."""
 
 RemedyKind = Literal["keep-float", "int16", "percentile", "minmax", "requantize", "convert-again"]
 
@@ -82,9 +83,9 @@ class LayerError(FrozenModel):
         own_share: Share of the cumulative error's power that the own error explains, 0..1; None
             where nothing differs or ``own`` is None.
         parts: Parts of the own error; None where the tensor is not quantized or ``own`` is None.
-        excess_db: How far the own error lies above what this artifact's format leaves, in dB
-            above the artifact's ordinary layers; None where ``own`` is None.
-        out_of_line: Whether that is more than ordinary layers vary.
+        excess_db: By how many dB the own error is beyond what the artifact's format and its
+            other layers explain; below 0 it is in line; None where there is none.
+        out_of_line: Whether it is beyond that.
     """
 
     tensor: str
@@ -200,6 +201,7 @@ class ArtifactErrors(FrozenModel):
         verdict: What was found, in one or two sentences.
         remedies: What can be done about the first culprit.
         agreement: Samples with the reference's best class; None where outputs are no scores.
+        accuracy: Samples that are right; None without labels.
         unmatched: Tensors that were not compared, with the reason.
         notes: What else there is to know.
     """
@@ -213,6 +215,7 @@ class ArtifactErrors(FrozenModel):
     verdict: str
     remedies: tuple[Remedy, ...] = ()
     agreement: Proportion | None = None
+    accuracy: Proportion | None = None
     unmatched: tuple[UnmatchedTensor, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -230,6 +233,17 @@ class ArtifactErrors(FrozenModel):
                 return item
         raise KeyError(tensor)
 
+    @property
+    def outputs(self) -> tuple[LayerError, ...]:
+        """The entries of the model's outputs."""
+        return tuple(layer for layer in self.layers if layer.is_output)
+
+    @property
+    def output_sqnr_db(self) -> float | None:
+        """Lowest cumulative SQNR of an output; None where no output differs, or none was seen."""
+        found = [layer.cumulative.sqnr_db for layer in self.outputs]
+        return min((value for value in found if value is not None), default=None)
+
 
 class LayerComparison(FrozenModel):
     """Layer-by-layer comparison of artifacts with one reference.
@@ -238,6 +252,7 @@ class LayerComparison(FrozenModel):
         version: Of this form.
         reference: File name or source of the reference.
         reference_runtime: What ran it.
+        reference_accuracy: Samples that it has right; None without labels.
         dataset: Name of the data set.
         samples: Samples that both ran on.
         artifacts: One entry for each, in the order given.
@@ -246,6 +261,7 @@ class LayerComparison(FrozenModel):
     version: Literal[1] = 1
     reference: str
     reference_runtime: str
+    reference_accuracy: Proportion | None = None
     dataset: str
     samples: int
     artifacts: tuple[ArtifactErrors, ...] = Field(min_length=1)

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx_ir as ir
 
+    from edgekit.core.observation import ObservableSession
+
     type Array = npt.NDArray[np.generic]
 
 
@@ -301,6 +303,14 @@ class Target(Protocol):
 
         Raises:
             InputError: If a file is missing, damaged, or was not made by edgekit.
+        """
+
+    def observe(self, artifact: Path) -> ObservableSession | Unavailable:
+        """Loads a file of this target's format so that its inner tensors can be seen.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+            UnsupportedError: If the runtime refuses it.
         """
 
     def quant_constraints(self) -> QuantConstraints | Unavailable:

@@ -56,7 +56,7 @@ class ReferenceSession:
         # Outputs may have no shape before inference, and running needs none.
         self._model = model
         self._inputs = input_specs(model)
-        self._session = _start(source, threads, optimization)
+        self._session = start_session(source, threads, optimization)
 
     @property
     def signature(self) -> ModelSignature:
@@ -87,7 +87,7 @@ class ReferenceSession:
         """
         check_feeds(self._inputs, feeds)
         names = [value.name or "" for value in self._model.graph.outputs]
-        return dict(zip(names, _run(self._session, feeds), strict=True))
+        return dict(zip(names, run_session(self._session, feeds), strict=True))
 
     def close(self) -> None:
         """Frees the runtime; the session cannot be used afterwards."""
@@ -106,9 +106,13 @@ class ReferenceSession:
         Raises:
             UnsupportedError: If the runtime refuses or fails.
         """
-        session = _start(proto, 1, "disabled")
+        session = start_session(proto, 1, "disabled")
         return dict(
-            zip([item.name for item in proto.graph.output], _run(session, feeds), strict=True)
+            zip(
+                [item.name for item in proto.graph.output],
+                run_session(session, feeds),
+                strict=True,
+            )
         )
 
 
@@ -173,10 +177,19 @@ def _model_of(source: Path | ir.Model | onnx.ModelProto) -> ir.Model:
     return ir.from_proto(source)
 
 
-def _start(
+def start_session(
     source: Path | ir.Model | onnx.ModelProto, threads: int, optimization: Optimization
 ) -> Any:
-    """Creates the session; ONNX Runtime ships no types."""
+    """ONNX Runtime's own session, which ships no types; run it with `run_session`.
+
+    Args:
+        source: As for `ReferenceSession`; the ranks of values need not be known.
+        threads: Threads for one operator.
+        optimization: As for `ReferenceSession`.
+
+    Raises:
+        UnsupportedError: If the runtime refuses the graph.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -197,7 +210,12 @@ def _start(
         ) from error
 
 
-def _run(session: Any, feeds: Mapping[str, Array]) -> list[Array]:
+def run_session(session: Any, feeds: Mapping[str, Array]) -> list[Array]:
+    """Outputs of one run in graph order; feeds are not checked.
+
+    Raises:
+        UnsupportedError: If the runtime fails while executing.
+    """
     run_options = onnxruntime.RunOptions()
     run_options.log_severity_level = _ONLY_FATAL
     try:

@@ -27,6 +27,7 @@ from edgekit.targets.coreml import INFO
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from edgekit.core.observation import ObservableSession
     from edgekit.core.target import Array
 
 _FACTORY = "edgekit.targets.coreml.target:create_target"
@@ -136,6 +137,17 @@ class CoreMLTarget:
         from edgekit.targets.coreml.exactness import compare_with_graph
 
         return compare_with_graph(artifact, source, samples)
+
+    def observe(self, artifact: Path) -> ObservableSession | Unavailable:
+        """Loads a package in the edgekit MIL runtime so that its inner tensors can be seen.
+
+        Raises:
+            InputError: If it is missing, damaged or of another format.
+            UnsupportedError: If the runtime refuses it.
+        """
+        from edgekit.targets.coreml.observation import ObservedPackage
+
+        return ObservedPackage(artifact)
 
     def quant_constraints(self) -> QuantConstraints | Unavailable:
         """What the target demands of quantized graphs: nothing beyond the defaults."""

@@ -28,6 +28,7 @@ from edgekit.core.exactness import (
     largest_by_bits,
 )
 from edgekit.core.target import RuntimeConfig
+from edgekit.graph.forced_graph import GIVEN, forced_graph, integers_of
 from edgekit.graph.io import load_onnx, signature_of
 from edgekit.graph.quantized import read_float_reasons
 from edgekit.graph.quantized_integers import as_int8, as_type, quantized_integers
@@ -41,7 +42,6 @@ type Array = npt.NDArray[Any]
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _ROLES = ("integers", "scale", "zero point")
 _RANDOM_SAMPLES = 2
-_GIVEN = "/given"
 _FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
 
 
@@ -125,15 +125,15 @@ def forced_differences(
         references: From `edgekit.graph.quantized_integers`.
         feeds: Inputs of the graph.
     """
-    forced = _forced_graph(artifact)
     quantizers = {str(node.outputs[0].name): node for node in artifact.graph if _quantizes(node)}
     names = tuple(quantizers)
-    dtypes = {name: _stored_type(node) for name, node in quantizers.items()}
+    forced = forced_graph(artifact, names)
+    dtypes = {name: integers_of(node) for name, node in quantizers.items()}
     inputs = [str(value.name) for value in forced.graph.inputs]
     worst, wrong, total = (dict.fromkeys(names, 0) for _ in range(3))
     session = start_quietly(ir.to_proto(forced).SerializeToString(), 1)
     for sample, reference in zip(feeds, references, strict=True):
-        integers = {f"{name}{_GIVEN}": as_type(reference[name], dtypes[name]) for name in names}
+        integers = {f"{name}{GIVEN}": as_type(reference[name], dtypes[name]) for name in names}
         arrays = session.run(list(names), {name: {**sample, **integers}[name] for name in inputs})
         for name, array in zip(names, arrays, strict=True):
             steps = as_int8(array).astype(np.int64) - reference[name]
@@ -190,36 +190,8 @@ def _optimized(artifact: Path) -> onnx.ModelProto:
         return onnx.load(path)
 
 
-def _forced_graph(artifact: ir.Model) -> ir.Model:
-    """The artifact with an input for every quantized value, and all integers as outputs."""
-    model = ir.from_proto(ir.to_proto(artifact))
-    graph = model.graph
-    graph.outputs.clear()
-    for node in graph:
-        if not _quantizes(node):
-            continue
-        value, source = node.outputs[0], node.inputs[0]
-        graph.outputs.append(value)
-        uses = tuple(value.uses())
-        if not uses:
-            continue
-        shape = value.shape or (None if source is None else source.shape)
-        dtype = ir.TensorType(ir.DataType.from_numpy(_stored_type(node)))
-        given = ir.Value(name=f"{value.name}{_GIVEN}", shape=shape, type=dtype)
-        graph.inputs.append(given)
-        for use in uses:
-            use.node.replace_input_with(use.idx, given)
-    return model
-
-
 def _quantizes(node: ir.Node) -> bool:
     return is_op(node, "QuantizeLinear")
-
-
-def _stored_type(node: ir.Node) -> np.dtype[Any]:
-    """Type of the integers that a QuantizeLinear gives."""
-    zero_point = _constant(node, 2)
-    return np.dtype(np.uint8) if zero_point is None else zero_point.dtype
 
 
 def _constant(node: ir.Node, index: int) -> Array | None:

@@ -30,6 +30,7 @@ from edgekit.targets.onnxruntime import INFO
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from edgekit.core.observation import ObservableSession
     from edgekit.core.target import Array
 
 _FACTORY = "edgekit.targets.onnxruntime.target:create_target"
@@ -174,6 +175,19 @@ class OnnxRuntimeTarget:
         if has_integer_weights_alone(graph):
             return compare_weights(load_onnx(artifact), graph)
         return compare_integers(artifact, source, samples)
+
+    def observe(self, artifact: Path) -> ObservableSession | Unavailable:
+        """Loads an ONNX file, optimized as when it is run, so that its inner tensors can be seen.
+
+        Raises:
+            InputError: If it is missing, damaged or of another format.
+            UnsupportedError: If the runtime refuses it.
+        """
+        if missing := _missing():
+            return missing
+        from edgekit.targets.onnxruntime.observation import observe_file
+
+        return observe_file(artifact)
 
     def quant_constraints(self) -> Unavailable:
         """What the target demands of quantized graphs: nothing, it runs any QDQ graph."""

@@ -32,6 +32,7 @@ from edgekit.targets.tflite import INFO
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from edgekit.core.observation import ObservableSession
     from edgekit.core.target import Array
     from edgekit.targets.tflite.lowering import LoweredGraph
 
@@ -211,6 +212,21 @@ class TFLiteTarget:
         from edgekit.targets.tflite.exactness.compare import compare_with_graph
 
         return compare_with_graph(artifact, source, samples)
+
+    def observe(self, artifact: Path) -> ObservableSession | Unavailable:
+        """Loads a .tflite file in LiteRT so that its inner tensors can be seen.
+
+        Raises:
+            InputError: If it is missing, damaged or of another format.
+            UnsupportedError: If the runtime refuses it.
+        """
+        from edgekit.targets.tflite.runtime import runtime_missing
+
+        if reason := runtime_missing():
+            return Unavailable(reason=reason)
+        from edgekit.targets.tflite.observation import ObservedFile
+
+        return ObservedFile(artifact)
 
     def quant_constraints(self) -> QuantConstraints:
         """What TFLite's integer kernels demand: the defaults of placement."""

@@ -65,7 +65,7 @@ def forced_differences(
             return as_type(expected, array.dtype)
 
         session.run(sample, observer=observe)
-    operators = _operators(program, set(values))
+    operators = operators_before(program, set(values))
     found = [
         ForcedDifference(
             tensor=name,
@@ -82,8 +82,17 @@ def forced_differences(
 _PARAMETERS = ("const", "constexpr_")
 
 
-def _operators(program: Program, names: set[str]) -> dict[str, tuple[str, ...]]:
-    """Types of the operators between the dequantized inputs and each quantize."""
+def operators_before(
+    program: Program, names: set[str], known: frozenset[str] = frozenset()
+) -> dict[str, tuple[str, ...]]:
+    """Types of the operators before each variable, in order.
+
+    Args:
+        program: The program.
+        names: Variables, for example those that quantize writes.
+        known: Variables that none of the operators lies before, besides those that dequantize
+            writes; a variable of ``names`` does not bound itself.
+    """
     found = {}
     for function in program.functions.values():
         makers = {
@@ -95,11 +104,13 @@ def _operators(program: Program, names: set[str]) -> dict[str, tuple[str, ...]]:
             types: list[str] = []
             pending, seen = [name], set()
             while pending:
-                maker = makers.get(pending.pop())
+                variable = pending.pop()
+                maker = makers.get(variable)
                 if maker is None or id(maker) in seen:
                     continue
                 seen.add(id(maker))
-                if maker.type == "dequantize" or maker.type.startswith(_PARAMETERS):
+                bounds = variable in known or maker.type == "dequantize"
+                if (bounds and variable != name) or maker.type.startswith(_PARAMETERS):
                     continue
                 types.append(maker.type)
                 pending += [

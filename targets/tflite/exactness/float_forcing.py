@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-from ai_edge_litert.interpreter import Interpreter
 
 from edgekit.core.exactness import RoundedDifference
 from edgekit.graph.reference import ReferenceSession
+from edgekit.targets.tflite.exactness.fragment import Fragment
 from edgekit.targets.tflite.exactness.stored_model import StoredModel, StoredTensor
 from edgekit.targets.tflite.exactness.teacher_forcing import back_to_known, stored_array
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
@@ -153,20 +153,14 @@ def _run(
     known: Mapping[int, TensorOrigin],
     references: Sequence[Mapping[str, Array]],
 ) -> RoundedDifference:
-    content = model.cut(layer.operators, [layer.input], layer.output)
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    place = interpreter.get_input_details()[0]["index"]
+    fragment = Fragment(model.cut(layer.operators, [layer.input], layer.output))
     share = 0.0
     for reference in references:
         given, expected = (
             stored_array(reference, known[tensor], model.tensors[tensor].shape)
             for tensor in (layer.input, layer.output)
         )
-        interpreter.resize_tensor_input(place, given.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(place, given)
-        interpreter.invoke()
-        made = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        (made,) = fragment.run([given])
         difference = np.abs(made.astype(np.float64) - expected)
         share = max(share, float((difference / _explained(layer, given, expected)).max()))
     return RoundedDifference(

@@ -90,6 +90,14 @@ class StoredModel:
                 return index
         return None
 
+    def watched(self, tensors: Sequence[int]) -> bytes:
+        """The whole model with these tensors as its outputs, in this order."""
+        model, graph = _shallow(self.raw), _shallow(self.raw.subgraphs[0])
+        graph.outputs = [*tensors]
+        model.subgraphs = [graph, *self.raw.subgraphs[1:]]
+        model.signatureDefs = []
+        return pack_model(model)
+
     def _blocks(self, tensor: int) -> Any:
         return _block_details(self.raw.subgraphs[0].tensors[tensor])
 

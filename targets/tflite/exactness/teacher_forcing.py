@@ -8,15 +8,14 @@ is 256 times finer, and some kernels interpolate in tables: there a few steps ar
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert.interpreter import Interpreter
 
 from edgekit.core.exactness import ForcedDifference, accepted_lsb
+from edgekit.targets.tflite.exactness.fragment import Fragment
 from edgekit.targets.tflite.exactness.stored_model import StoredModel
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
@@ -88,21 +87,11 @@ def _run_cut(
     references: Sequence[Mapping[str, Array]],
 ) -> ForcedDifference:
     operators, inputs, output = cut
-    interpreter = Interpreter(model_content=model.cut(*cut), num_threads=1)
-    input_details = interpreter.get_input_details()
+    fragment = Fragment(model.cut(*cut))
     worst, wrong, total = 0, 0, 0
-    shapes: dict[int, tuple[int, ...]] = defaultdict(tuple)
     for reference in references:
         arrays = [stored_array(reference, known[t], model.tensors[t].shape) for t in inputs]
-        for detail, array in zip(input_details, arrays, strict=True):
-            if shapes[detail["index"]] != array.shape:
-                interpreter.resize_tensor_input(detail["index"], array.shape)
-                shapes[detail["index"]] = array.shape
-        interpreter.allocate_tensors()
-        for detail, array in zip(input_details, arrays, strict=True):
-            interpreter.set_tensor(detail["index"], array)
-        interpreter.invoke()
-        made = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        (made,) = fragment.run(arrays)
         expected = stored_array(reference, known[output], model.tensors[output].shape)
         steps = np.abs(made.astype(np.int64) - expected.astype(np.int64))
         worst = max(worst, int(steps.max(initial=0)))
@@ -125,3 +114,10 @@ def stored_array(
     if len(shape) > array.ndim:
         array = np.expand_dims(array, origin.stored_axes.index(array.ndim - 1))
     return np.ascontiguousarray(array)
+
+
+def canonical_array(array: Array, origin: TensorOrigin) -> Array:
+    """The reverse of `stored_array`."""
+    if array.ndim > len(origin.stored_axes):
+        array = np.squeeze(array, origin.stored_axes.index(len(origin.stored_axes) - 1))
+    return np.ascontiguousarray(array.transpose(np.argsort(origin.stored_axes)))

@@ -175,6 +175,9 @@ class FakeTarget:
     ) -> Unavailable:
         return Unavailable(reason="Fakes hold no integers.")
 
+    def observe(self, artifact: Path) -> Unavailable:
+        return Unavailable(reason="Fakes show no inner tensors.")
+
     def quant_constraints(self) -> QuantConstraints | Unavailable:
         return Unavailable(reason="Fakes are not quantized.")
 

@@ -12,13 +12,12 @@ import onnx.parser
 import pytest
 from typer.testing import CliRunner, Result
 
-from edgekit.cli import model_files
 from edgekit.cli.main import app
 from edgekit.core.artifact import size_on_disk
 from edgekit.core.hashing import digest_path
 from edgekit.core.metrics import Unavailable
 from edgekit.core.run_summary import RunSummary
-from edgekit.pipeline import model_steps, quantization_steps, target_steps
+from edgekit.pipeline import model_files, model_steps, quantization_steps, target_steps
 from edgekit.pipeline.project import ProjectConfig
 from edgekit.pipeline.registry import get_target, target_info, target_names
 from edgekit.pipeline.runner import run_project
