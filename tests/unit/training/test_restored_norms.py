@@ -31,7 +31,8 @@ class _Net(nn.Module):
         self.head = nn.Conv2d(8, 4, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.head(torch.relu(self.up(torch.relu(self.depthwise(self.first(image))))))
+        made: Tensor = self.head(torch.relu(self.up(torch.relu(self.depthwise(self.first(image))))))
+        return made
 
 
 @pytest.fixture

@@ -1,0 +1,132 @@
+"""Tables of `benchmarks.compression`, from the runs that are done."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from benchmarks.compression import DATA, SEEDS, STUDENT_MACS, TRAINING, WORK, graph
+from benchmarks.compression_graphs import latency_share, lowered
+from edgekit.api import ConvertOptions, quantize
+from edgekit.core.metrics import AccuracyReport
+from edgekit.core.run_summary import LedgerRow, RunSummary
+from edgekit.data.contract import DataSpec
+from edgekit.measure.device import device_name
+from edgekit.training.qat.config import QatConfig
+
+RESULTS = Path(__file__).parent / "results"
+QAT = QatConfig(epochs=1, batch_size=128, shift_px=2, flip=True, threads=1)
+
+
+def finish() -> None:
+    """Quantizes and times what was distilled, and writes what there is."""
+    found = {"device": device_name(), "plateau": _plateau(), "allocation": _allocation()}
+    found["chain"] = [row for seed in SEEDS["chain"] if (row := _chain(seed))]
+    (RESULTS / "compression.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "compression.md").write_text(_markdown(found))
+
+
+def _summary(name: str) -> RunSummary | None:
+    path = WORK / "runs" / name / "report" / "report.json"
+    return RunSummary.model_validate_json(path.read_bytes()) if path.exists() else None
+
+
+def _top1(row: LedgerRow) -> float:
+    assert isinstance(row.accuracy, AccuracyReport)
+    return 100 * row.accuracy.top1.value
+
+
+def _plateau() -> list[dict[str, Any]]:
+    """The difference of the arms in each seed, and its t interval over seeds."""
+    rows = []
+    for network in STUDENT_MACS:
+        pairs = []
+        for seed in SEEDS["plateau"]:
+            both = [_summary(f"plateau-{network}-{arm}-{seed}") for arm in ("labels", "teacher")]
+            if all(both):
+                pairs.append([_top1(item.ledger[-1]) for item in both if item is not None])
+        if len(pairs) > 1:
+            rows.append({"network": network, "pairs": pairs, **interval_of(pairs)})
+    return rows
+
+
+def interval_of(pairs: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Mean difference of pairs with its 95 % t interval."""
+    differences = [second - first for first, second in pairs]
+    mean, error = statistics.mean(differences), stats.sem(differences)
+    half = float(stats.t.ppf(0.975, len(differences) - 1)) * float(error)
+    return {"difference": mean, "low": mean - half, "high": mean + half}
+
+
+def _allocation() -> dict[str, Any]:
+    rows = {}
+    for how in ("uniform", "latency"):
+        runs = [_summary(f"allocation-{how}-{seed}") for seed in SEEDS["allocation"]]
+        done = [item for item in runs if item is not None]
+        if done:
+            last = [item.ledger[-1] for item in done]
+            rows[how] = {"top1": [_top1(row) for row in last], "macs": last[0].macs}
+    place = WORK / "graphs" / "allocation.json"
+    return {"rows": rows, "latency": json.loads(place.read_text()) if place.exists() else {}}
+
+
+def _chain(seed: int) -> dict[str, Any] | None:
+    summary, folder = _summary(f"chain-{seed}"), WORK / "runs" / f"chain-{seed}"
+    if summary is None:
+        return None
+    data = DataSpec(set=DATA["fashion"])
+    made = quantize(
+        folder / "fashion_cnn.onnx",
+        data=data,
+        targets=["tflite"],
+        output=folder / "qat",
+        options=ConvertOptions(qat=QAT, qat_data=data, bench=None, seed=seed),
+    )
+    work = WORK / "prepared" / f"chain-{seed}"
+    base = lowered(graph("fashion"), work / "base")
+    pruned = lowered(folder / "fashion_cnn.onnx", work / "pruned")
+    int8 = made.artifact("tflite", "int8")
+    return {
+        "seed": seed,
+        "rows": [(row.stage, row.form, _top1(row), row.macs) for row in summary.ledger]
+        + [(row.stage, row.form, _top1(row), row.macs) for row in made.summary.ledger[1:]],
+        "faster": {
+            "pruned float32": 1 / latency_share(pruned, base),
+            "pruned int8": 1 / latency_share(int8, base),
+        },
+    }
+
+
+def _markdown(found: dict[str, Any]) -> str:
+    lines = [
+        "# Pruning, distillation and quantization-aware training",
+        "",
+        f"On {found['device']}, one thread. Accuracy in percent of the whole test sets.",
+        "",
+    ]
+    for row in found["chain"]:
+        stages = ", ".join(f"{stage} {form} {top1:.2f}" for stage, form, top1, _ in row["rows"])
+        faster = ", ".join(f"{name} {times:.2f}x" for name, times in row["faster"].items())
+        lines.append(f"- fashion_cnn, seed {row['seed']}: {stages}; TFLite against float32 of the "
+                     f"parent: {faster}.")  # fmt: skip
+    for row in found["plateau"]:
+        epochs = TRAINING[row["network"]]["epochs"]
+        pairs = "; ".join(f"{labels:.2f} / {teacher:.2f}" for labels, teacher in row["pairs"])
+        lines.append(
+            f"- {row['network']} student, {epochs} epochs, labels alone / with the parent: "
+            f"{pairs}. Difference {row['difference']:+.2f} points [{row['low']:+.2f}, {row['high']:+.2f}] "
+            f"(t interval over {len(row['pairs'])} seeds)."
+        )
+    for how, row in found["allocation"]["rows"].items():
+        tops = ", ".join(f"{item:.2f}" for item in row["top1"])
+        share = found["allocation"]["latency"].get(how)
+        lines.append(
+            f"- ResNet-20, allocation {how}: {row['macs'] / 1e6:.1f} M multiply-accumulates, "
+            f"{share:.3f} of the parent's latency, top-1 {tops}."
+        )
+    return "\n".join(lines) + "\n"
