@@ -119,8 +119,8 @@ def _markdown(found: dict[str, Any]) -> str:
         pairs = "; ".join(f"{labels:.2f} / {teacher:.2f}" for labels, teacher in row["pairs"])
         lines.append(
             f"- {row['network']} student, {epochs} epochs, labels alone / with the parent: "
-            f"{pairs}. Difference {row['difference']:+.2f} points [{row['low']:+.2f}, {row['high']:+.2f}] "
-            f"(t interval over {len(row['pairs'])} seeds)."
+            f"{pairs}. Difference {row['difference']:+.2f} points "
+            f"[{row['low']:+.2f}, {row['high']:+.2f}] (t interval over {len(row['pairs'])} seeds)."
         )
     for how, row in found["allocation"]["rows"].items():
         tops = ", ".join(f"{item:.2f}" for item in row["top1"])
