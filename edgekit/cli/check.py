@@ -58,6 +58,15 @@ Kept = Annotated[
         help="Folder of the baseline's artifacts; NAME.artifacts beside NAME.json by default.",
     ),
 ]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="FILE",
+        help="Float model whose layers are compared where accuracy is lost; by default "
+        "MODEL.onnx or the float artifact in OUT.",
+    ),
+]
 Unknown = Annotated[
     Literal["fail", "warn"],
     typer.Option("--on-unknown", help='Whether "cannot tell" ends with exit code 4 or with 0.'),
@@ -113,6 +122,7 @@ def command(
     baseline: BaselineFile,
     update: Update = False,
     artifacts: Kept = None,
+    reference: Reference = None,
     on_unknown: Unknown = "fail",
     data: Data = None,
     data_root: Root = None,
@@ -162,6 +172,7 @@ def command(
         data=data,
         data_root=data_root,
         limit=limit,
+        reference=reference,
         changes=tuple((key, value) for key, value in options.items() if value is not None),
         budget=checked(Budget, seconds=budget, max_samples=max_samples),
     )

@@ -59,7 +59,7 @@ def find_culprit(request: CulpritRequest) -> Blame:
     if not request.references:
         reason = (
             "there is neither a float graph nor a float artifact in the folder to compare layers "
-            "with; make one with the target onnxruntime and precision float32"
+            "with; name one with --reference"
         )
         return Blame(Unavailable(reason=reason))
     module, _, name = COMPARISON.partition(":")
