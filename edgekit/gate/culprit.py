@@ -89,7 +89,8 @@ def first_culprit(comparison: LayerComparison) -> Blame:
     if remedy is None:
         return Blame(errors.culprits[0])
     options = f" ({' '.join(remedy.options)})" if remedy.options else ""
-    return Blame(errors.culprits[0], f"{remedy.text.rstrip('.')}{options}.")
+    text = remedy.text[:1].upper() + remedy.text[1:].rstrip(".")
+    return Blame(errors.culprits[0], f"{text}{options}.")
 
 
 def references_of(folder: Path | None, artifact: Path, before: Path | None) -> tuple[Path, ...]:
