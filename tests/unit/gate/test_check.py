@@ -150,6 +150,7 @@ def test_another_runtime_version_is_another_environment(bench: Bench) -> None:
     assert "The baseline was made with ONNX Runtime 1.0 (CPU)" in found.text
 
 
+@pytest.mark.usefixtures("quick_memory")
 def test_absent_baseline_artifact_leaves_latency_open(bench: Bench) -> None:
     bench.update(changes=())
     write_classifier(bench.artifact, spoilt=0.001)
