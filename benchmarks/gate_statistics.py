@@ -176,8 +176,7 @@ def run_trial(form: str, pair: str, seed: int, now: Path, before: Path) -> Trial
     judged = gate_latency(
         session_loader(partial(load, now)),
         session_loader(partial(load, before)),
-        tolerance=OPTIONS.latency_tolerance,
-        confidence=OPTIONS.confidence,
+        OPTIONS,
         budget_s=BUDGET_S,
         seed=seed,
     )
