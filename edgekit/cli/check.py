@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -231,18 +232,20 @@ def _write_reports(
 
 
 def _print_line(finding: Finding) -> None:
-    from edgekit.cli.output import results
+    _write_line(finding.model_dump_json(exclude_none=True))
 
-    line = finding.model_dump_json(exclude_none=True)
-    results().print(line, markup=False, soft_wrap=True)
+
+def _write_line(line: str) -> None:
+    """Writes one line of JSON at once, so that a reader of the pipe sees it."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _print_report(done: CheckReport, *, lines: bool) -> None:
-    from edgekit.cli.output import print_json, results
+    from edgekit.cli.output import print_json
 
     if lines:
-        line = done.model_dump_json(exclude={"findings"})
-        results().print(line, markup=False, soft_wrap=True)
+        _write_line(done.model_dump_json(exclude={"findings"}))
     else:
         print_json(done.model_dump(mode="json"))
 
