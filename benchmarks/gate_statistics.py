@@ -14,6 +14,7 @@ probability that makes the planted drop. A trial draws n samples with replacemen
 EDGEKIT_DATA for accuracy:
 
     python -m benchmarks.gate_statistics [--trials 200] [--only latency | accuracy | table]
+        [--form "tflite int8"]
 
 Trials are added to benchmarks/results/gate_statistics.jsonl as they come, and those that are
 there are not made again; the table goes to gate_statistics.md.
@@ -27,7 +28,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -175,8 +176,7 @@ def run_trial(form: str, pair: str, seed: int, now: Path, before: Path) -> Trial
     judged = gate_latency(
         session_loader(partial(load, now)),
         session_loader(partial(load, before)),
-        tolerance=OPTIONS.latency_tolerance,
-        confidence=OPTIONS.confidence,
+        OPTIONS,
         budget_s=BUDGET_S,
         seed=seed,
     )
@@ -203,12 +203,12 @@ def stored_trials() -> list[Trial]:
     return [Trial.model_validate_json(line) for line in TRIALS.read_text().splitlines()]
 
 
-def measure_latency(trials: int, folder: Path) -> None:
+def measure_latency(trials: int, forms: Sequence[str], folder: Path) -> None:
     """Makes the trials that are missing, kinds in turn, so that a drift strikes all alike."""
     files = artifacts(folder)
     done = {(item.form, item.pair, item.seed) for item in stored_trials()}
     for seed in range(trials):
-        for form in FORMS:
+        for form in forms:
             for pair, (now, before) in PAIRS.items():
                 if (form, pair, seed) in done:
                     continue
@@ -408,6 +408,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--only", choices=("latency", "accuracy", "table"))
+    parser.add_argument("--form", action="append", choices=tuple(FORMS), help="repeatable")
     parser.add_argument("--folder", type=Path, default=Path(".edgekit") / "gate-statistics")
     parser.add_argument("--trial", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -418,7 +419,7 @@ def main() -> None:
     if arguments.only in (None, "accuracy"):
         stored_flips()
     if arguments.only in (None, "latency"):
-        measure_latency(arguments.trials, arguments.folder)
+        measure_latency(arguments.trials, arguments.form or tuple(FORMS), arguments.folder)
     write_table()
 
 

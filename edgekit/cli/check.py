@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -56,6 +57,15 @@ Kept = Annotated[
         "--artifacts",
         metavar="DIR",
         help="Folder of the baseline's artifacts; NAME.artifacts beside NAME.json by default.",
+    ),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="FILE",
+        help="Float model whose layers are compared where accuracy is lost; by default "
+        "MODEL.onnx or the float artifact in OUT.",
     ),
 ]
 Unknown = Annotated[
@@ -113,6 +123,7 @@ def command(
     baseline: BaselineFile,
     update: Update = False,
     artifacts: Kept = None,
+    reference: Reference = None,
     on_unknown: Unknown = "fail",
     data: Data = None,
     data_root: Root = None,
@@ -162,6 +173,7 @@ def command(
         data=data,
         data_root=data_root,
         limit=limit,
+        reference=reference,
         changes=tuple((key, value) for key, value in options.items() if value is not None),
         budget=checked(Budget, seconds=budget, max_samples=max_samples),
     )
@@ -220,18 +232,20 @@ def _write_reports(
 
 
 def _print_line(finding: Finding) -> None:
-    from edgekit.cli.output import results
+    _write_line(finding.model_dump_json(exclude_none=True))
 
-    line = finding.model_dump_json(exclude_none=True)
-    results().print(line, markup=False, soft_wrap=True)
+
+def _write_line(line: str) -> None:
+    """Writes one line of JSON at once, so that a reader of the pipe sees it."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _print_report(done: CheckReport, *, lines: bool) -> None:
-    from edgekit.cli.output import print_json, results
+    from edgekit.cli.output import print_json
 
     if lines:
-        line = done.model_dump_json(exclude={"findings"})
-        results().print(line, markup=False, soft_wrap=True)
+        _write_line(done.model_dump_json(exclude={"findings"}))
     else:
         print_json(done.model_dump(mode="json"))
 

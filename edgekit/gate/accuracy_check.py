@@ -166,6 +166,8 @@ def blame(context: CheckContext, case: Case, spec: DataSpec) -> Blame:
     """Asks for the layer that the loss comes from."""
     before = case.before if isinstance(case.before, Path) else None
     references = references_of(context.folder, case.subject.path, before)
+    if context.reference is not None:
+        references = (context.reference, *references)
     return context.find_culprit(CulpritRequest(case.subject.path, references, spec))
 
 

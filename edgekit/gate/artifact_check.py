@@ -124,8 +124,7 @@ def check_latency(context: CheckContext, case: Case) -> Finding:
     judged = gate_latency(
         loader_of(case.subject.target, case.subject.path, threads),
         loader_of(case.subject.target, case.before, threads),
-        tolerance=context.options.latency_tolerance,
-        confidence=context.options.confidence,
+        context.options,
         budget_s=context.budget.seconds,
         progress=context.progress,
     )

@@ -28,6 +28,7 @@ class CheckContext:
         spec: The samples as they are opened here; None when accuracy is not gated.
         data_problem: Why the samples are not those of the baseline; empty when they are.
         folder: The output folder; None for single artifacts.
+        reference: Float model to compare layers with; None looks in the folder.
         find_culprit: Names the layer of a loss.
         progress: Receives the advance.
     """
@@ -39,6 +40,7 @@ class CheckContext:
     spec: DataSpec | None
     data_problem: str
     folder: Path | None
+    reference: Path | None
     find_culprit: CulpritFinder
     progress: Progress
 

@@ -40,6 +40,8 @@ class CheckRequest:
         data: Data set; None is the baseline's.
         data_root: Folder that holds the data sets; None as usual.
         limit: Samples; None is as in the baseline.
+        reference: Float model that layers are compared with where accuracy is lost; None looks
+            beside the artifacts.
         changes: Fields of `GateOptions` that are not as in the baseline.
         budget: How long a verdict may be looked for.
     """
@@ -50,6 +52,7 @@ class CheckRequest:
     data: str | None = None
     data_root: Path | None = None
     limit: int | None = None
+    reference: Path | None = None
     changes: tuple[tuple[str, Any], ...] = ()
     budget: Budget = field(default_factory=Budget)
 
@@ -81,6 +84,8 @@ def run_check(
     """
     start = time.perf_counter()
     options = changed_options(GateOptions(), request.changes)
+    if request.reference is not None and not request.reference.exists():
+        raise InputError(f"{request.reference}: there is no such reference.")
     candidates = find_candidates(request.paths)
     findings: list[Finding] = []
     model = ""
@@ -191,6 +196,7 @@ def _context(
         spec=spec,
         data_problem=problem,
         folder=folder,
+        reference=request.reference,
         find_culprit=culprits,
         progress=progress or SilentProgress(),
     )

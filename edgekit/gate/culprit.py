@@ -59,7 +59,7 @@ def find_culprit(request: CulpritRequest) -> Blame:
     if not request.references:
         reason = (
             "there is neither a float graph nor a float artifact in the folder to compare layers "
-            "with; make one with the target onnxruntime and precision float32"
+            "with; name one with --reference"
         )
         return Blame(Unavailable(reason=reason))
     module, _, name = COMPARISON.partition(":")
@@ -89,7 +89,8 @@ def first_culprit(comparison: LayerComparison) -> Blame:
     if remedy is None:
         return Blame(errors.culprits[0])
     options = f" ({' '.join(remedy.options)})" if remedy.options else ""
-    return Blame(errors.culprits[0], f"{remedy.text.rstrip('.')}{options}.")
+    text = remedy.text[:1].upper() + remedy.text[1:].rstrip(".")
+    return Blame(errors.culprits[0], f"{text}{options}.")
 
 
 def references_of(folder: Path | None, artifact: Path, before: Path | None) -> tuple[Path, ...]:

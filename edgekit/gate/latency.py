@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from edgekit.core.load_plan import MIN_LOADS, LoadPlan
 from edgekit.core.progress import Progress
 from edgekit.gate.accuracy import POWER
+from edgekit.gate.options import GateOptions
 from edgekit.gate.verdict import Verdict
 from edgekit.measure.latency import LatencyRatio, Runnable, warm_up
 from edgekit.measure.latency_loads import LoadedPairs, Loader
@@ -50,9 +51,8 @@ class LatencyJudgement:
 def gate_latency(
     now: Loader,
     before: Loader,
+    options: GateOptions,
     *,
-    tolerance: float,
-    confidence: float,
     budget_s: float,
     seed: int = 0,
     progress: Progress | None = None,
@@ -62,8 +62,7 @@ def gate_latency(
     Args:
         now: Loads the artifact.
         before: Loads the baseline's artifact.
-        tolerance: Share by which it may be slower.
-        confidence: Coverage of the interval over all looks together.
+        options: Give the tolerance, and the coverage of the interval over all looks together.
         budget_s: Seconds after which no further loads are begun. The first 6 loads are always
             made.
         seed: Seed of the order within pairs and of the bootstrap.
@@ -75,14 +74,14 @@ def gate_latency(
     pairs = _pairs(once_s * repeats, budget_s)
     plan = LoadPlan(pairs=pairs, warmup_runs=min(_WARMUP_RUNS, pairs), seed=seed)
     measured = LoadedPairs(_repeated(now, repeats), _repeated(before, repeats), plan)
-    at_each_look = 1 - (1 - confidence) / len(LOOKS)
+    at_each_look = 1 - (1 - options.confidence) / len(LOOKS)
     measured.measure(MIN_LOADS, progress)
     for look in LOOKS:
         spent_s = time.perf_counter() - start
         fitting = max(0, int((budget_s - spent_s) / (spent_s / measured.loads)))
         measured.measure(min(look - measured.loads, fitting), progress)
         ratio = _of_one_run(measured.ratio(at_each_look), repeats)
-        judged = judge_ratio(ratio, tolerance, time.perf_counter() - start)
+        judged = judge_ratio(ratio, options.latency_tolerance, time.perf_counter() - start)
         if judged.verdict is not Verdict.CANNOT_TELL or measured.loads < look:
             break
     return judged

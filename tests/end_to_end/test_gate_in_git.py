@@ -13,16 +13,19 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
+from onnx import numpy_helper
 from typer.testing import CliRunner, Result
 
 from edgekit.cli.main import app
 from edgekit.core.layer_error import ArtifactErrors, Culprit, LayerComparison, Remedy
 from edgekit.core.metadata import Preprocessing
+from edgekit.core.quant import named_scheme
 from edgekit.core.signature import TensorSpec
 from edgekit.data.contract import DataSpec
 from edgekit.data.datasets import open_dataset
 from edgekit.gate import culprit
-from edgekit.graph.io import save_onnx
+from edgekit.graph.io import load_onnx, save_onnx
+from edgekit.quantization.ptq import PtqOptions, quantize_ptq
 from tests.twin_graphs import make_model
 
 type Array = npt.NDArray[Any]
@@ -44,22 +47,16 @@ NET = FEATURES.replace("float[batch, 256] features) {", "float[batch, 10] scores
 PROJECT = """
 name = "net"
 [model]
-source = "net.onnx"
+source = "net.qdq.onnx"
 [model.preprocessing]
 channels = "gray"
-scale = {scale}
+scale = 0.00392156862745098
 mean = [0.305]
 std = [0.376]
 [data]
 set = "digits"
-[quantize]
-samples = 128
-method = "{method}"
-percentile = {percentile}
 [targets.tflite]
 precision = ["int8"]
-[targets.onnxruntime]
-precision = ["float32"]
 [benchmark]
 enabled = false
 """
@@ -89,6 +86,7 @@ def write_net(path: Path) -> None:
     wanted = 2.0 * np.eye(10)[labels] - 1
     gram = with_one.T @ with_one + 5.0 * np.eye(with_one.shape[1])
     fitted = np.linalg.solve(gram, with_one.T @ wanted).T.astype(np.float32)
+    path.parent.mkdir()
     save_onnx(make_model(NET, {**weights, "w3": fitted[:, :-1], "b3": fitted[:, -1]}), path)
 
 
@@ -107,8 +105,14 @@ class Repository:
         folder.mkdir()
         self.git("init", "--quiet", "--initial-branch=main")
         (folder / ".gitignore").write_text("out/\n.edgekit/\n")
-        write_net(folder / "net.onnx")
-        self.configure("minmax")
+        write_net(folder / "float" / "net.onnx")
+        graph = load_onnx(folder / "float" / "net.onnx")
+        images = digits("train")[0][:128]
+        feeds = [{"image": image[None]} for image in images]
+        options = PtqOptions(method="minmax")
+        made = quantize_ptq(graph, lambda: iter(feeds), named_scheme("int8"), options)
+        save_onnx(made.model, folder / "net.qdq.onnx")
+        (folder / "edgekit.toml").write_text(PROJECT)
 
     def git(self, *words: str) -> str:
         identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
@@ -117,9 +121,14 @@ class Repository:
         )
         return done.stdout
 
-    def configure(self, method: str, percentile: float = 99.99) -> None:
-        text = PROJECT.format(scale=1 / 255, method=method, percentile=percentile)
-        (self.folder / "edgekit.toml").write_text(text)
+    def spoil(self, scale: str) -> None:
+        """Makes a scale six times too small, as a hand that edits the graph might."""
+        path = self.folder / "net.qdq.onnx"
+        model = onnx.load(path)
+        (found,) = [item for item in model.graph.initializer if item.name == scale]
+        value = numpy_helper.to_array(found) / np.float32(6)
+        found.CopyFrom(numpy_helper.from_array(value, scale))
+        onnx.save(model, path)
 
     def commit(self, message: str) -> None:
         self.git("add", "--all")
@@ -130,7 +139,8 @@ class Repository:
         assert done.exit_code == 0, done.output
 
     def check(self, *words: str) -> Result:
-        return self.call("check", "out", "--baseline", "ci/baseline.json", *words)
+        given = ("--baseline", "ci/baseline.json", "--reference", "float/net.onnx")
+        return self.call("check", "out", *given, *words)
 
     def call(self, *words: str) -> Result:
         return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(words))
@@ -141,7 +151,7 @@ def compare_tensors(sources: Sequence[str], data: DataSpec) -> LayerComparison:
     reference, artifact = map(Path, sources)
     assert (reference.name, artifact.name) == ("net.onnx", "net.int8.tflite")
     assert data.set == "digits"
-    qdq_graph = artifact.with_name("net.qdq.onnx")
+    qdq_graph = artifact.parent / "net.qdq.onnx"
     graph = onnx.load(qdq_graph).graph
     makers = {node.output[0]: node for node in graph.node}
     values = all_values(qdq_graph, digits("test")[0][:64])
@@ -209,15 +219,15 @@ def test_green_red_with_the_layer_and_green_again(repository: Repository) -> Non
     repository.commit("The model, its project and its baseline")
     tracked = repository.git("ls-files").split()
     assert "ci/baseline.json" in tracked
-    assert sum(name.startswith("ci/baseline.artifacts/") for name in tracked) == 2
+    assert sum(name.startswith("ci/baseline.artifacts/") for name in tracked) == 1
 
     # The next commit changes nothing that matters; everything is made anew.
     repository.convert()
     assert repository.check().exit_code == 0
     assert repository.git("status", "--porcelain") == ""
 
-    repository.configure("percentile", 80.0)
-    repository.commit("Calibrate by percentile")
+    repository.spoil("b/scale")
+    repository.commit("A finer scale")
     repository.convert()
     red = repository.check("--report", "out/check.json")
     assert red.exit_code == 4, red.output

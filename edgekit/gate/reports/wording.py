@@ -19,7 +19,7 @@ def culprit_text(finding: Finding) -> str:
     culprit = finding.culprit
     if isinstance(culprit, Culprit):
         operators = f" ({', '.join(culprit.operators)})" if culprit.operators else ""
-        return f"The loss comes from layer {culprit.layer}{operators}: {culprit.text}"
+        return f"The loss comes from layer {culprit.layer}{operators}: {culprit.text.rstrip('.')}."
     if isinstance(culprit, Unavailable):
         return f"No layer is named: {culprit.reason.rstrip('.')}."
     return ""

@@ -12,7 +12,7 @@ import pytest
 
 from edgekit.core.layer_error import Culprit
 from edgekit.core.metrics import Unavailable
-from edgekit.errors import ConfigError, UsageError
+from edgekit.errors import ConfigError, InputError, UsageError
 from edgekit.gate import artifact_check, subject, update
 from edgekit.gate.baseline import KeptAccuracy, read_baseline
 from edgekit.gate.check import CheckRequest, run_check
@@ -150,6 +150,7 @@ def test_another_runtime_version_is_another_environment(bench: Bench) -> None:
     assert "The baseline was made with ONNX Runtime 1.0 (CPU)" in found.text
 
 
+@pytest.mark.usefixtures("quick_memory")
 def test_absent_baseline_artifact_leaves_latency_open(bench: Bench) -> None:
     bench.update(changes=())
     write_classifier(bench.artifact, spoilt=0.001)
@@ -368,7 +369,10 @@ def test_the_layer_is_named_for_a_quantized_artifact(
     assert found.culprit == culprit
     assert found.remedy.startswith("Keep gemm in float. If this loss is wanted")
     assert asked[0].artifact == bench.artifact
-    assert [path.suffix for path in asked[0].references] == [".onnx"]
+    assert [path.parent.name for path in asked[0].references] == ["baseline.artifacts"]
+    reference = write_classifier(bench.folder / "float" / "lines.onnx")
+    run_check(bench.request(reference=reference), culprits=blame)
+    assert asked.pop().references[0] == reference
     # A verdict that is no failure asks for no layer.
     write_classifier(bench.artifact, spoilt=0.01)
     run_check(bench.request(), culprits=blame)
@@ -379,6 +383,8 @@ def test_wrong_usage(bench: Bench) -> None:
     with pytest.raises(UsageError, match="there is no baseline"):
         run_check(bench.request())
     bench.update()
+    with pytest.raises(InputError, match=r"none\.onnx: there is no such reference"):
+        run_check(bench.request(reference=bench.folder / "none.onnx"))
     with pytest.raises(ConfigError, match="latency_tolerance: input should be greater than or"):
         run_check(bench.request(changes=(("latency_tolerance", 0.01),)))
 

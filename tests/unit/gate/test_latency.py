@@ -10,6 +10,7 @@ import pytest
 
 from edgekit.gate import latency as gate
 from edgekit.gate.latency import LOOKS, LatencyJudgement, gate_latency, judge_ratio
+from edgekit.gate.options import GateOptions
 from edgekit.gate.verdict import Verdict
 from edgekit.measure import latency as clock_of_measure
 from edgekit.measure.latency import LatencyRatio, Runnable
@@ -53,8 +54,7 @@ def judged(
     return gate_latency(
         machine.loader(run_ms * ratio, placement),
         machine.loader(run_ms, placement),
-        tolerance=0.02,
-        confidence=0.98,
+        GateOptions(),
         budget_s=budget_s,
         seed=seed,
     )
@@ -105,9 +105,8 @@ def test_the_budget_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_short_runs_are_timed_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch, 0)
     found = gate_latency(
-        machine.loader(0.022, 0), machine.loader(0.02, 0),
-        tolerance=0.02, confidence=0.98, budget_s=10,
-    )  # fmt: skip
+        machine.loader(0.022, 0), machine.loader(0.02, 0), GateOptions(), budget_s=10
+    )
     assert found.verdict is Verdict.FAIL
     assert found.ratio.b_p50_ms == pytest.approx(0.02, rel=0.05)
     assert machine.runs > 10 * found.ratio.pairs
