@@ -6,6 +6,8 @@ shell completion must answer at once. A command's module is imported when it is 
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -93,4 +95,15 @@ def edgekit_options(
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
     watch_interrupts()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _share_trainings()
     app(prog_name="edgekit")
+
+
+def _share_trainings() -> None:
+    """Takes the part in the run that torchrun gave this process."""
+    from edgekit.pipeline import parallel
+
+    if parallel.is_follower():
+        sys.exit(parallel.follow())
+    parallel.lead()

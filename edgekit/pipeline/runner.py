@@ -14,6 +14,7 @@ from edgekit.core.run_summary import RunSummary
 from edgekit.core.stage import FinishedStep, Note, StageContext, StageResult
 from edgekit.errors import EdgekitError, InputError, InternalError
 from edgekit.measure.device import device_name
+from edgekit.pipeline.parallel import run_stage
 from edgekit.pipeline.plan import build_plan
 from edgekit.pipeline.project import ProjectConfig
 from edgekit.pipeline.publish import check_writable, publish
@@ -160,7 +161,7 @@ class _Run:
             )
             started = datetime.now(UTC).isoformat(timespec="seconds")
             begin = perf_counter()
-            result = step.stage.run(context, inputs, step.config)
+            result = run_stage(step, context, inputs)
             timing = Timing(started=started, duration_s=round(perf_counter() - begin, 3))
             _check_result(step, result)
             return self._store.commit(provenance, result, workdir, timing)

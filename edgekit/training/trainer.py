@@ -35,6 +35,7 @@ from edgekit.training.scores import (
 )
 from edgekit.training.step_batches import DrawnBatch, StepBatches
 from edgekit.training.step_figures import StepFigure, StepFigures
+from edgekit.training.synchronised_norms import running_statistics
 from edgekit.training.teacher_cache import TeacherCache, cache_teacher, stays_the_same
 from edgekit.training.tensorboard import Metrics, open_metrics
 
@@ -334,8 +335,9 @@ class _Training:
 
     def _statistics(self) -> Iterator[Tensor]:
         """Running statistics, which each process has taken from its own share."""
-        for model in (self._model, *([] if self._mean is None else [self._mean.model])):
-            yield from (item for item in model.buffers() if item.is_floating_point())
+        yield from running_statistics(self._model)
+        if self._mean is not None:
+            yield from running_statistics(self._mean.model)
 
     def _outputs(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """The model's outputs in float32, the first of which are class scores if it classifies."""
