@@ -30,7 +30,8 @@ class LogMel(FrozenModel):
     # NaN passes any comparison that refuses a value.
     model_config = ConfigDict(allow_inf_nan=False)
 
-    kind: Literal["log-mel"] = Field("log-mel", description="Form of the preprocessing.")
+    # No field has a default, so that all stand in every file: an application reads them.
+    kind: Literal["log-mel"] = Field(description="Form of the preprocessing.")
     sample_rate_hz: int = Field(ge=1, description="Samples a second of the recordings, in Hz.")
     clip_samples: int = Field(
         ge=1, description="Samples of the clip that a recording is cut or filled to."
@@ -42,10 +43,10 @@ class LogMel(FrozenModel):
     low_hz: float = Field(ge=0, description="Lower edge of the first mel filter, in Hz.")
     high_hz: float = Field(gt=0, description="Upper edge of the last mel filter, in Hz.")
     log_offset: float = Field(
-        1e-6, gt=0, description="Added to the energy of a mel bin before the logarithm."
+        gt=0, description="Added to the energy of a mel bin before the logarithm."
     )
-    mean: float = Field(0.0, description="Subtracted from the natural logarithm.")
-    std: float = Field(1.0, gt=0, description="Divides what is left.")
+    mean: float = Field(description="Subtracted from the natural logarithm.")
+    std: float = Field(gt=0, description="Divides what is left.")
 
     @model_validator(mode="after")
     def _check_frames(self) -> LogMel:

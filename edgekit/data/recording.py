@@ -50,9 +50,9 @@ def decode_wave(content: bytes, name: str) -> Recording:
             channels, width = opened.getnchannels(), opened.getsampwidth()
             rate, promised = opened.getframerate(), opened.getnframes()
             data = opened.readframes(promised)
-    # A header that ends too early raises the second.
-    except (wave.Error, EOFError) as error:
-        reason = str(error) or "its header is cut off"
+    # A file that ends too early raises the second, a part longer than what holds it the third.
+    except (wave.Error, EOFError, RuntimeError) as error:
+        reason = str(error) or "its parts do not fit into it"
         raise InputError(
             f"Recording {name} cannot be decoded ({reason}); it is damaged, or no WAV file of "
             "samples without compression (PCM)."
