@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from edgekit.core.layer_error import LayerComparison
 from edgekit.core.lowering_choices import LoweringChoices
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.metadata import AnyPreprocessing
 from edgekit.core.progress import Progress
 from edgekit.core.run_summary import ArtifactSummary, RunSummary
 from edgekit.core.target import (
@@ -76,8 +76,8 @@ class ConvertOptions(LoweringChoices):
         None, description="Names the files that are made; derived from the model by default."
     )
     labels: tuple[str, ...] = Field((), description="Class names by index.")
-    preprocessing: Preprocessing | None = Field(
-        None, description="How an image becomes the input; travels with the model."
+    preprocessing: AnyPreprocessing | None = Field(
+        None, description="How an image or a recording becomes the input; travels with the model."
     )
     tolerance: float | None = Field(
         None,

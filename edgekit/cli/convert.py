@@ -128,7 +128,8 @@ PreprocessingFile = Annotated[
     typer.Option(
         "--preprocessing",
         metavar="FILE",
-        help="TOML file with the options of this panel as keys.",
+        help="TOML file with the options of this panel as keys, or with log-mel features of "
+        "recordings.",
         rich_help_panel=PREPROCESSING,
     ),
 ]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edgekit.core.metadata import Preprocessing
-from edgekit.core.toml_config import describe_problems, load_toml, validation_problems
+from edgekit.core.log_mel import LogMel
+from edgekit.core.metadata import AnyPreprocessing, Preprocessing
+from edgekit.core.toml_config import describe_problems, load_toml, read_toml, validation_problems
 from edgekit.errors import ConfigError, UsageError
 
 
@@ -42,12 +43,12 @@ class PreprocessingFlags:
         return {name: value for name, value in parsed.items() if value is not None}
 
 
-def preprocessing_from(file: Path | None, flags: PreprocessingFlags) -> Preprocessing | None:
+def preprocessing_from(file: Path | None, flags: PreprocessingFlags) -> AnyPreprocessing | None:
     """What the user declares; None when nothing was given, so that the model's own holds.
 
     Args:
-        file: TOML file with the fields of `Preprocessing`.
-        flags: The same as options.
+        file: TOML file with the fields of `Preprocessing`, or of `LogMel` if its kind is log-mel.
+        flags: The fields of `Preprocessing` as options.
 
     Raises:
         UsageError: If both are given, or an option cannot be read.
@@ -59,7 +60,7 @@ def preprocessing_from(file: Path | None, flags: PreprocessingFlags) -> Preproce
             raise UsageError(
                 f"Give the preprocessing in {file} or by --{', --'.join(given)}, not both."
             )
-        return load_toml(file, Preprocessing)
+        return _load(file)
     if not given:
         return None
     try:
@@ -67,6 +68,15 @@ def preprocessing_from(file: Path | None, flags: PreprocessingFlags) -> Preproce
     except ValidationError as error:
         problems = validation_problems(error, Preprocessing)
         raise ConfigError(describe_problems("The preprocessing", problems)) from error
+
+
+def _load(file: Path) -> AnyPreprocessing:
+    kind = read_toml(file).get("kind", "image")
+    if kind == "image":
+        return load_toml(file, Preprocessing)
+    if kind == "log-mel":
+        return load_toml(file, LogMel)
+    raise ConfigError(f"{file}: kind should be 'image' or 'log-mel', but is {kind!r}.")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from edgekit.core.log_mel import LogMel
 from edgekit.core.model_base import FrozenModel
 
 METADATA_KEY = "edgekit.metadata"
@@ -20,6 +22,7 @@ class Preprocessing(FrozenModel):
     converting the channels, in the axis order of the input's `TensorSpec`.
     """
 
+    kind: Literal["image"] = Field("image", description="Form of the preprocessing.")
     size: tuple[int, int] | None = Field(
         None, description="Height and width in pixels after resizing; the image's own by default."
     )
@@ -60,14 +63,32 @@ class Preprocessing(FrozenModel):
         return self
 
 
+def _kind(value: object) -> object:
+    """Which form is meant; one that does not say so is an image's, as all once were."""
+    if isinstance(value, Mapping):
+        return value.get("kind", "image")
+    return getattr(value, "kind", "image")
+
+
+AnyPreprocessing = Annotated[
+    Annotated[Preprocessing, Tag("image")] | Annotated[LogMel, Tag("log-mel")],
+    Discriminator(
+        _kind,
+        custom_error_type="preprocessing_kind",
+        custom_error_message="kind should be 'image' or 'log-mel'",
+    ),
+]
+"""Preprocessing of any kind: of an image (the default), or of a recording."""
+
+
 class ModelMetadata(FrozenModel):
     """Facts about a model that no graph states.
 
     Attributes:
         name: Short name, used for file names.
         source: Where it came from, as the user wrote it.
-        preprocessing: Image preprocessing of the first input; None where it is not an image
-            or the input is fed raw.
+        preprocessing: How an image or a recording becomes the first input; None where the input
+            is fed raw.
         labels: Class names by index of the classifier output; empty when unknown.
         author: Optional, copied into formats that have a field for it.
         license: Optional SPDX identifier.
@@ -76,7 +97,7 @@ class ModelMetadata(FrozenModel):
 
     name: str = "model"
     source: str = ""
-    preprocessing: Preprocessing | None = None
+    preprocessing: AnyPreprocessing | None = None
     labels: tuple[str, ...] = ()
     author: str = ""
     license: str = ""

@@ -6,9 +6,9 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from edgekit.errors import ConfigError
@@ -113,7 +113,7 @@ def _resolved(value: object, folder: Path) -> object:
 
 def _describe(details: ErrorDetails, model: type[BaseModel]) -> str:
     location = details["loc"]
-    key = ".".join(str(part) for part in location)
+    key = ".".join(str(part) for part in _without_tags(model, location))
     if details["type"] == "extra_forbidden":
         known = _valid_names(model, location[:-1])
         name = str(location[-1])
@@ -127,6 +127,19 @@ def _describe(details: ErrorDetails, model: type[BaseModel]) -> str:
     if len(value) > _VALUE_CHARACTERS:
         value = value[:_VALUE_CHARACTERS] + "..."
     return f"{key}: {text[:1].lower()}{text[1:]}, but is {value}."
+
+
+def _without_tags(
+    model: type[BaseModel], location: tuple[int | str, ...]
+) -> tuple[int | str, ...]:
+    """``location`` without pydantic's tags of union members, which no file holds."""
+    candidates: list[Any] = [model]
+    kept: list[int | str] = []
+    for part in location:
+        if not any(part in _tagged(candidate) for candidate in candidates):
+            kept.append(part)
+        candidates = [inner for outer in candidates for inner in _step_into(outer, part)]
+    return tuple(kept)
 
 
 def _valid_names(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
@@ -147,8 +160,25 @@ def _step_into(annotation: Any, part: int | str) -> list[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         field = annotation.model_fields.get(str(part))
         return [] if field is None else _alternatives(field.annotation)
+    if tagged := _tagged(annotation):
+        return [tagged[part]] if part in tagged else []
     # A key of a dict, an index of a tuple, or pydantic's tag of a union's member.
     return [inner for argument in get_args(annotation) for inner in _alternatives(argument)]
+
+
+def _tagged(annotation: Any) -> dict[int | str, Any]:
+    """Members of a union by their tag; empty where ``annotation`` is no union with tags."""
+    if get_origin(annotation) is not Annotated:
+        return {}
+    union, *_ = get_args(annotation)
+    members = [get_args(member) for member in get_args(union)]
+    return {
+        mark.tag: kind
+        for kind, *marks in members
+        if marks
+        for mark in marks
+        if isinstance(mark, Tag)
+    }
 
 
 def _alternatives(annotation: Any) -> list[Any]:

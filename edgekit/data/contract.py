@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.metadata import AnyPreprocessing
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.signature import TensorSpec
 
@@ -25,7 +25,8 @@ class DataSpec(FrozenModel):
     """Which data a stage works on."""
 
     set: str = Field(
-        description="digits, fashion-mnist, mnist, cifar10, folder:PATH, npz:PATH or a .npz path."
+        description="digits, fashion-mnist, mnist, cifar10, omniglot, spoken-digits, "
+        "folder:PATH, npz:PATH or a .npz path."
     )
     root: Path | None = Field(
         None, description="Folder that holds the data sets; EDGEKIT_DATA when not given."
@@ -78,7 +79,7 @@ class Dataset(Protocol):
 
     def batches(
         self,
-        preprocessing: Preprocessing | None,
+        preprocessing: AnyPreprocessing | None,
         spec: TensorSpec,
         batch_size: int,
         *,
@@ -87,12 +88,14 @@ class Dataset(Protocol):
         """Gives the samples once, decoded only as they are asked for.
 
         Args:
-            preprocessing: How an image becomes the input; None feeds raw 0..255 values.
+            preprocessing: How an image or a recording becomes the input; None feeds an image's
+                raw 0..255 values.
             spec: The input that is fed; its shape decides the axis order and is checked.
             batch_size: Samples a batch; the last one may be smaller.
             order: Positions of the samples to give, for shuffled training; None gives all
                 in the data set's own order.
 
         Raises:
-            InputError: If a sample is damaged or does not fit ``spec``.
+            InputError: If a sample is damaged, does not fit ``spec``, or is of another kind than
+                the preprocessing.
         """

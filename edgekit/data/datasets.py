@@ -19,11 +19,14 @@ _MODULES = {
     "mnist": "edgekit.data.idx",
     "cifar10": "edgekit.data.cifar10",
     "omniglot": "edgekit.data.omniglot",
+    "spoken-digits": "edgekit.data.spoken_digits",
     "folder": "edgekit.data.image_folder",
     "npz": "edgekit.data.npz",
 }
 """Module of each kind of data set; each has `open_set` and `set_files`. Modules are imported
 when asked for, so that naming a data set loads neither Pillow nor scikit-learn."""
+
+_WITH_PATH = ("folder", "npz")
 
 
 class _SetModule(Protocol):
@@ -33,7 +36,7 @@ class _SetModule(Protocol):
 
 def known_sets() -> tuple[str, ...]:
     """The forms that `DataSpec.set` takes, for messages and help."""
-    return ("digits", "fashion-mnist", "mnist", "cifar10", "omniglot", "folder:PATH", "npz:PATH")
+    return (*(name for name in _MODULES if name not in _WITH_PATH), "folder:PATH", "npz:PATH")
 
 
 def open_dataset(spec: DataSpec) -> Dataset:
@@ -59,7 +62,7 @@ def data_files(spec: DataSpec) -> tuple[Path, ...]:
 
 def _module_of(name: str) -> _SetModule:
     kind, colon, path = name.partition(":")
-    if kind in ("folder", "npz"):
+    if kind in _WITH_PATH:
         if not (colon and path):
             raise ConfigError(f"Data set {name!r} names no place; write {kind}:PATH")
     elif name.endswith(".npz"):

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.metadata import AnyPreprocessing
 from edgekit.core.signature import TensorSpec
 from edgekit.data.contract import Batch, Image, Labels
 from edgekit.data.preprocessing import ImagePreprocessor
@@ -74,7 +74,7 @@ class ImageSet:
 
     def batches(
         self,
-        preprocessing: Preprocessing | None,
+        preprocessing: AnyPreprocessing | None,
         spec: TensorSpec,
         batch_size: int,
         *,

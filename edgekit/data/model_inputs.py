@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.metadata import AnyPreprocessing
 from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.data.contract import Dataset, DataSpec, Labels
 from edgekit.data.datasets import open_dataset
@@ -68,7 +68,7 @@ class ModelInputs(Protocol):
 
 
 def open_inputs(
-    data: DataSpec, signature: ModelSignature, preprocessing: Preprocessing | None
+    data: DataSpec, signature: ModelSignature, preprocessing: AnyPreprocessing | None
 ) -> ModelInputs:
     """Opens a data set as feeds for a model.
 
@@ -93,7 +93,7 @@ def open_inputs(
         names = ", ".join(str(spec) for spec in signature.inputs)
         raise InputError(
             f"The model has {len(signature.inputs)} inputs ({names}), but data set "
-            f"{dataset.name!r} gives images for one; put one array for each input into an .npz "
+            f"{dataset.name!r} gives samples for one; put one array for each input into an .npz "
             "file and name that."
         )
     spec = signature.inputs[0]
@@ -112,7 +112,7 @@ class DatasetInputs:
 
     dataset: Dataset
     spec: TensorSpec
-    preprocessing: Preprocessing | None
+    preprocessing: AnyPreprocessing | None
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.metadata import AnyPreprocessing
 from edgekit.core.signature import TensorSpec
 from edgekit.data.contract import Batch, Dataset, DataSpec, Labels
 from edgekit.data.image_set import check_batch_size, spread
@@ -172,7 +172,7 @@ class NpzSet:
 
     def batches(
         self,
-        preprocessing: Preprocessing | None,
+        preprocessing: AnyPreprocessing | None,
         spec: TensorSpec,
         batch_size: int,
         *,

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.log_mel import LogMel
+from edgekit.core.metadata import AnyPreprocessing, Preprocessing
 from edgekit.core.signature import TensorSpec
 from edgekit.data.contract import Image
 from edgekit.errors import InputError
@@ -36,12 +37,19 @@ class ImagePreprocessor:
         axis_order: Axis order of the batch, read from the shape of ``spec``.
     """
 
-    def __init__(self, preprocessing: Preprocessing | None, spec: TensorSpec) -> None:
+    def __init__(self, preprocessing: AnyPreprocessing | None, spec: TensorSpec) -> None:
         """Settles the axis order.
 
         Raises:
-            InputError: If ``spec`` cannot take an image batch of these channels.
+            InputError: If ``spec`` cannot take an image batch of these channels, or the
+                preprocessing is for recordings.
         """
+        if isinstance(preprocessing, LogMel):
+            raise InputError(
+                f"Input {spec} takes log-mel features of recordings, as its preprocessing "
+                "declares, but the data set holds images; name one of recordings, such as "
+                "spoken-digits."
+            )
         self.spec = spec
         self._raw = preprocessing is None
         self.preprocessing = preprocessing or Preprocessing(channels=_raw_channels(spec), scale=1)

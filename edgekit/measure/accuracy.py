@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.metadata import AnyPreprocessing
 from edgekit.core.metrics import AccuracyReport, Proportion
 from edgekit.core.progress import Progress, SilentProgress
 from edgekit.core.signature import ModelSignature, TensorSpec
@@ -44,7 +44,7 @@ class Evaluation:
 def evaluate_session(
     session: Session,
     dataset: Dataset,
-    preprocessing: Preprocessing | None,
+    preprocessing: AnyPreprocessing | None,
     progress: Progress | None = None,
     batch: int = DEFAULT_BATCH,
 ) -> AccuracyReport:
@@ -55,7 +55,7 @@ def evaluate_session(
 def classify(
     session: Session,
     dataset: Dataset,
-    preprocessing: Preprocessing | None,
+    preprocessing: AnyPreprocessing | None,
     *,
     model_labels: tuple[str, ...] = (),
     progress: Progress | None = None,
@@ -150,7 +150,7 @@ def _check_classes(
 
 
 def _feeds(
-    signature: ModelSignature, dataset: Dataset, preprocessing: Preprocessing | None, batch: int
+    signature: ModelSignature, dataset: Dataset, preprocessing: AnyPreprocessing | None, batch: int
 ) -> Iterator[tuple[dict[str, npt.NDArray[Any]], Labels]]:
     """Feeds for all inputs with the labels of each batch; the last may be short."""
     first = signature.inputs[0]
@@ -160,7 +160,7 @@ def _feeds(
         names = ", ".join(str(spec) for spec in signature.inputs)
         raise InputError(
             f"The model has {len(signature.inputs)} inputs ({names}), but data set "
-            f"{dataset.name!r} gives images for one; put all inputs into an .npz file."
+            f"{dataset.name!r} gives samples for one; put all inputs into an .npz file."
         )
     streams = [dataset.batches(preprocessing, spec, size) for spec in signature.inputs]
     for parts in zip(*streams, strict=True):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from edgekit.core.lowering_choices import LoweringChoices
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.metadata import AnyPreprocessing
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.target import QUANTIZED, BenchConfig, Precision
 from edgekit.core.toml_config import load_toml, nearest_name
@@ -69,8 +69,8 @@ class ModelSection(FrozenModel):
         (), description='Inputs as "NAME:1x3x224x224", with ":DTYPE" behind where not float32.'
     )
     dynamic_batch: bool = Field(False, description="Leave the size of the first axis open.")
-    preprocessing: Preprocessing | None = Field(
-        None, description="How an image becomes the input; travels with the model."
+    preprocessing: AnyPreprocessing | None = Field(
+        None, description="How an image or a recording becomes the input; travels with the model."
     )
     labels: tuple[str, ...] = Field((), description="Class names by index.")
     labels_file: Path | None = Field(None, description="Text file with one class name a line.")

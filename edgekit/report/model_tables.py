@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.log_mel import LogMel
+from edgekit.core.metadata import AnyPreprocessing
 from edgekit.core.metrics import Unavailable
 from edgekit.core.run_summary import ArtifactSummary, GraphSummary, RunSummary, TrainingSummary
 from edgekit.core.signature import TensorSpec
@@ -113,10 +114,12 @@ def _course(training: TrainingSummary) -> Table:
     return Table(columns, rows, caption=caption, title=training.step)
 
 
-def describe_preprocessing(preprocessing: Preprocessing | None) -> str:
+def describe_preprocessing(preprocessing: AnyPreprocessing | None) -> str:
     """The declared preprocessing as a sentence."""
     if preprocessing is None:
         return "none declared: the input is fed as it is"
+    if isinstance(preprocessing, LogMel):
+        return _describe_log_mel(preprocessing)
     parts = []
     if preprocessing.size is not None:
         height, width = preprocessing.size
@@ -130,6 +133,27 @@ def describe_preprocessing(preprocessing: Preprocessing | None) -> str:
     )
     parts.append(f"(pixel × {preprocessing.scale:.6g} − [{mean}]) / [{std}]")
     return "; ".join(parts)
+
+
+def _describe_log_mel(declared: LogMel) -> str:
+    rate = declared.sample_rate_hz
+    clip, frame, step = (
+        _samples(count, rate)
+        for count in (declared.clip_samples, declared.frame_samples, declared.step_samples)
+    )
+    band = f"{declared.low_hz:g} to {declared.high_hz:g} Hz"
+    parts = (
+        f"clip of {clip} at {rate} Hz, cut or filled at both ends",
+        f"{declared.frames} frames of {frame} every {step}",
+        f"FFT of {declared.fft_size}",
+        f"{declared.mel_bins} mel bins (HTK scale) from {band}",
+        f"(ln(energy + {declared.log_offset:g}) − [{declared.mean:g}]) / [{declared.std:g}]",
+    )
+    return "; ".join(parts)
+
+
+def _samples(count: int, rate_hz: int) -> str:
+    return f"{count} samples ({1000 * count / rate_hz:g} ms)"
 
 
 def _labels(labels: tuple[str, ...]) -> str:

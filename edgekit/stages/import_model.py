@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from edgekit.core.artifact import Artifact, ArtifactKind
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.metadata import AnyPreprocessing
 from edgekit.core.stage import StageConfig, StageContext, StageResult
 from edgekit.errors import InputError
 from edgekit.graph.importers import ImportRequest, InputRequest, import_model
@@ -28,7 +28,9 @@ class ImportConfig(StageConfig):
     weights: Path | None = Field(None, description="State dict of a torch module.")
     inputs: tuple[InputRequest, ...] = Field((), description="Input names, shapes and dtypes.")
     dynamic_batch: bool = Field(False, description="Keep the batch dim symbolic.")
-    preprocessing: Preprocessing | None = Field(None, description="Image preprocessing.")
+    preprocessing: AnyPreprocessing | None = Field(
+        None, description="How an image or a recording becomes the input."
+    )
     labels: tuple[str, ...] = Field((), description="Class names by index.")
     name: str | None = Field(None, description="Short name; derived from the source by default.")
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.exactness import ExactnessReport
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.metadata import AnyPreprocessing, Preprocessing
 from edgekit.core.metrics import OutputDifference, Unavailable
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.signature import ModelSignature, TensorSpec
@@ -281,14 +281,15 @@ def _weights_text(report: ExactnessReport) -> str:
 
 def verification_feeds(
     signature: ModelSignature,
-    preprocessing: Preprocessing | None,
+    preprocessing: AnyPreprocessing | None,
     seed: int,
     samples: int,
 ) -> Iterator[dict[str, Array]]:
     """Random inputs at the scale the model works at.
 
-    The first input of a model with declared preprocessing is fed what random pixels of
-    0..255 become; all others are drawn by `random_feeds`.
+    The first input of a model with declared preprocessing of images is fed what random pixels
+    of 0..255 become; all others, normalised log-mel features among them, are drawn by
+    `random_feeds`.
 
     Args:
         signature: Inputs in the canonical graph's axis order.
@@ -300,7 +301,11 @@ def verification_feeds(
         batch = _DYNAMIC_BATCHES[number % len(_DYNAMIC_BATCHES)]
         feeds = random_feeds(signature, seed + number, batch)
         first = signature.inputs[0]
-        if preprocessing is not None and first.dtype == "float32" and len(first.shape) == 4:
+        if (
+            isinstance(preprocessing, Preprocessing)
+            and first.dtype == "float32"
+            and len(first.shape) == 4
+        ):
             feeds[first.name] = _normalised_pixels(first, preprocessing, seed + number, batch)
         yield feeds
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from edgekit.core.artifact import Artifact, ArtifactKind
-from edgekit.core.metadata import Preprocessing
+from edgekit.core.metadata import AnyPreprocessing
 from edgekit.core.run_summary import TrainingSummary
 from edgekit.core.signature import TensorSpec
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
@@ -37,8 +37,8 @@ class TrainStageConfig(StageConfig):
     source: str = Field(description="file.py:factory or package.module:factory.")
     weights: Path | None = Field(None, description="Weights to start from.")
     input: TensorSpec = Field(description="The module's input, with its batch as first axis.")
-    preprocessing: Preprocessing | None = Field(
-        None, description="How an image becomes the input."
+    preprocessing: AnyPreprocessing | None = Field(
+        None, description="How an image or a recording becomes the input."
     )
     labels: tuple[str, ...] = Field((), description="Class names in the order of the output.")
     data: DataSpec = Field(description="Data set to train with.")
@@ -143,7 +143,7 @@ class _StreamedSamples:
     """Decodes samples whenever they are asked for."""
 
     dataset: Dataset
-    preprocessing: Preprocessing | None
+    preprocessing: AnyPreprocessing | None
     spec: TensorSpec
     class_map: npt.NDArray[np.int64] | None
 

@@ -26,7 +26,8 @@ class InterfaceMap:
         signature: Inputs and outputs in the canonical graph's terms.
         features: Name of the feature of each.
         image: Feature that takes pixels; empty where none does.
-        preprocessing: How pixels become what the canonical graph is fed.
+        preprocessing: How pixels become what the canonical graph is fed; None where it is fed
+            something else.
         embedded: What edgekit wrote into the package; None in another tool's.
     """
 
@@ -56,9 +57,10 @@ class InterfaceMap:
                 f"{package.path} has no input or output {missing[0]!r}, which its metadata names. "
                 "Convert the model again."
             )
+        declared = embedded.metadata.preprocessing
         return cls(
             embedded.signature, embedded.features, embedded.image,
-            embedded.metadata.preprocessing, embedded,
+            declared if isinstance(declared, Preprocessing) else None, embedded,
         )  # fmt: skip
 
     def stored(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgekit import __version__
-from edgekit.core.metadata import ModelMetadata, Preprocessing
+from edgekit.core.log_mel import LogMel
+from edgekit.core.metadata import (
+    METADATA_KEY,
+    AnyPreprocessing,
+    ModelMetadata,
+    Preprocessing,
+)
 from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.errors import ConfigError
 from edgekit.targets.tflite.official_metadata import ColorSpace, OfficialMetadata, TensorFacts
@@ -51,7 +57,7 @@ def describe(metadata: ModelMetadata, signature: ModelSignature) -> Description:
     notes: list[str] = []
     inputs = [_plain(spec) for spec in signature.inputs]
     if metadata.preprocessing is not None and signature.inputs:
-        inputs[0], reasons = _image(signature.inputs[0], metadata.preprocessing)
+        inputs[0], reasons = _preprocessed(signature.inputs[0], metadata.preprocessing)
         notes += reasons
     outputs = [_plain(spec) for spec in signature.outputs]
     labels = b""
@@ -85,6 +91,32 @@ def describe(metadata: ModelMetadata, signature: ModelSignature) -> Description:
 def _plain(spec: TensorSpec) -> TensorFacts:
     shape = ", ".join(map(str, spec.stored_shape))
     return TensorFacts(name=spec.name, description=f"{spec.dtype}[{shape}]")
+
+
+def _preprocessed(
+    spec: TensorSpec, preprocessing: AnyPreprocessing
+) -> tuple[TensorFacts, list[str]]:
+    """Facts of an input with declared preprocessing, and what is lost."""
+    if isinstance(preprocessing, LogMel):
+        return _features(spec, preprocessing)
+    return _image(spec, preprocessing)
+
+
+def _features(spec: TensorSpec, declared: LogMel) -> tuple[TensorFacts, list[str]]:
+    """Facts of log-mel features, and what is lost."""
+    facts = TensorFacts(
+        name=spec.name,
+        description=(
+            f"Log-mel features, {declared.frames} frames of {declared.mel_bins} mel bins, of a "
+            f"recording of {declared.clip_samples} samples at {declared.sample_rate_hz} Hz; how "
+            f"they are computed stands in the metadata {METADATA_KEY}."
+        ),
+    )
+    reason = (
+        f"The TFLite metadata describes the log-mel features of input {spec.name!r} in words "
+        f"alone, having no fields for them; the application computes them as {METADATA_KEY} says."
+    )
+    return facts, [reason]
 
 
 def _image(spec: TensorSpec, preprocessing: Preprocessing) -> tuple[TensorFacts, list[str]]:

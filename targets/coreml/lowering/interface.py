@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.core.batch_sizes import BatchSizes
+from edgekit.core.log_mel import LogMel
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.errors import ConfigError, UnsupportedError
 from edgekit.graph.node_view import Refusal
@@ -139,6 +140,11 @@ def _placeholder_type(value: ir.Value) -> Any:
 
 def _plan_image(plan: Interface, name: str, shape: list[Any], metadata: ModelMetadata) -> None:
     preprocessing = metadata.preprocessing
+    if isinstance(preprocessing, LogMel):
+        raise ConfigError(
+            f"Input {name!r} cannot take images: the model declares log-mel features of "
+            "recordings. Leave --image-input out; the application computes the features."
+        )
     if preprocessing is None or len(shape) != 4:
         raise ConfigError(
             f"Input {name!r} cannot take images: the model declares no preprocessing of pixels, "
@@ -176,7 +182,7 @@ def read_inputs(
         name = plan.features[str(value.name)]
         x = variables[name]
         e.prefix = name
-        if name == plan.image and metadata.preprocessing is not None:
+        if name == plan.image and isinstance(metadata.preprocessing, Preprocessing):
             x = _normalized(e, x, metadata.preprocessing)
         if dtype_name(value) == "bool":
             x = e("not_equal", x=x, y=np.int32(0))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.core.log_mel import LogMel
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.errors import ConfigError
@@ -84,6 +85,23 @@ def test_an_image_stored_channels_first_is_told_and_not_declared() -> None:
         "The preprocessing is not in the TFLite metadata: input 'image' is stored as "
         "[1, 3, 8, 8], while tooling expects [batch, height, width, 3]."
     )
+
+
+def test_log_mel_features_are_described_in_words() -> None:
+    declared = LogMel(
+        kind="log-mel",
+        sample_rate_hz=8000, clip_samples=8000, frame_samples=320, step_samples=160,
+        fft_size=512, mel_bins=20, low_hz=20, high_hz=4000, log_offset=1e-6, mean=0, std=1,
+    )  # fmt: skip
+    found = describe(ModelMetadata(preprocessing=declared), SIGNATURE)
+    facts = found.official.inputs[0]
+    assert not facts.image
+    assert facts.description == (
+        "Log-mel features, 49 frames of 20 mel bins, of a recording of 8000 samples at 8000 Hz; "
+        "how they are computed stands in the metadata edgekit.metadata."
+    )
+    (note,) = found.notes
+    assert "log-mel features of input 'image' in words alone" in note
 
 
 def test_a_scale_of_nothing_is_refused() -> None:

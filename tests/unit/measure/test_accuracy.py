@@ -212,7 +212,7 @@ def test_several_inputs_come_from_an_npz_by_name(
 
     session.function = function
     assert evaluate_session(session, two, None).top1.n == COUNT
-    with pytest.raises(InputError, match=r"has 2 inputs .*'digits' gives images for one"):
+    with pytest.raises(InputError, match=r"has 2 inputs .*'digits' gives samples for one"):
         evaluate_session(session, open_dataset(DataSpec(set="digits")), None)
 
 

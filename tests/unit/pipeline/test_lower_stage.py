@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgekit.core.artifact import Artifact
+from edgekit.core.log_mel import LogMel
 from edgekit.core.metadata import Preprocessing
 from edgekit.core.metrics import Unavailable
 from edgekit.core.signature import ModelSignature, TensorSpec
@@ -152,6 +153,17 @@ def test_without_preprocessing_inputs_are_standard_normal_and_seeded() -> None:
     assert np.array_equal(first["image"], again["image"])
     assert not np.array_equal(first["image"], second["image"])
     assert float(np.asarray(first["image"], dtype=np.float64).std()) == pytest.approx(1, abs=0.1)
+
+
+def test_log_mel_features_are_standard_normal_as_they_are_normalised() -> None:
+    declared = LogMel(
+        kind="log-mel",
+        sample_rate_hz=8000, clip_samples=8000, frame_samples=320, step_samples=160,
+        fft_size=512, mel_bins=20, low_hz=20, high_hz=4000, log_offset=1e-6, mean=-7, std=4,
+    )  # fmt: skip
+    feeds = next(verification_feeds(signature(1, 1, 49, 20), declared, 3, 1))
+    plain = next(verification_feeds(signature(1, 1, 49, 20), None, 3, 1))
+    np.testing.assert_array_equal(feeds["image"], plain["image"])
 
 
 def test_restored_weights_are_held_to_what_float32_is() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgekit.core.log_mel import LogMel
 from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.errors import ConfigError, InputError, UnsupportedGraphError
 from edgekit.targets.coreml.package import read_package
@@ -155,6 +156,15 @@ def test_bgr_and_gray_images(tmp_path: Path) -> None:
         {"image": Image.fromarray(pixels[..., 0], "L")}
     )
     np.testing.assert_allclose(found["scores"][0, 0], pixels[..., 0].mean() / 255, rtol=1e-5)
+
+
+def test_images_need_preprocessing_of_images(tmp_path: Path) -> None:
+    recordings = LogMel(
+        kind="log-mel", sample_rate_hz=80, clip_samples=20, frame_samples=8, step_samples=4,
+        fft_size=8, mel_bins=2, low_hz=0, high_hz=40, log_offset=1e-6, mean=0, std=1,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"declares log-mel features .* --image-input out"):
+        lower_text(SCORES, tmp_path, ModelMetadata(preprocessing=recordings), image_input=True)
 
 
 def test_images_need_preprocessing(tmp_path: Path) -> None:
