@@ -116,8 +116,8 @@ def test_silence_is_the_logarithm_of_the_offset() -> None:
 
 @given(length=st.integers(1, 40), wanted=st.integers(1, 40))
 def test_clips_are_cut_or_filled_around_the_middle(length: int, wanted: int) -> None:
-    samples = np.arange(1.0, length + 1)
-    clip = fit_clip(samples, wanted)
+    samples = np.arange(1.0, length + 1, dtype=np.float64)
+    clip = fit_clip(samples.reshape(-1), wanted)
     assert clip.shape == (wanted,)
     kept = clip[clip > 0]
     assert len(kept) == min(length, wanted)

@@ -31,7 +31,8 @@ class _Net(nn.Module):
         self.head = nn.Conv2d(8, 4, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        made: Tensor = self.head(torch.relu(self.up(torch.relu(self.depthwise(self.first(image))))))
+        deep = torch.relu(self.depthwise(self.first(image)))
+        made: Tensor = self.head(torch.relu(self.up(deep)))
         return made
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from edgekit.core.metadata import Preprocessing
 from edgekit.errors import InputError, MissingToolError, UsageError
 from edgekit.graph.importers import ImportRequest, import_model, parse_input
 from edgekit.graph.importers.timm_model import import_timm_model
@@ -33,7 +34,7 @@ def test_a_timm_model_brings_its_preprocessing(tmp_path: Path) -> None:
     metadata = read_metadata(imported.model)
     preprocessing = metadata.preprocessing
     assert metadata.name == "lcnet_035"
-    assert preprocessing is not None
+    assert isinstance(preprocessing, Preprocessing)
     assert preprocessing.mean == (0.485, 0.456, 0.406)
     assert preprocessing.size == (64, 64)
     assert preprocessing.resize == "crop"
