@@ -53,7 +53,7 @@ def test_a_torchvision_model_brings_its_preprocessing() -> None:
     assert str(signature_of(imported.model).outputs[0]) == "output: float32[1, 1000]"
     metadata = read_metadata(imported.model)
     preprocessing = metadata.preprocessing
-    assert preprocessing is not None
+    assert isinstance(preprocessing, Preprocessing)
     assert preprocessing.size == (64, 64)
     assert preprocessing.crop_fraction == 0.875
     assert preprocessing.std == (0.229, 0.224, 0.225)
