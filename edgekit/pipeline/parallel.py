@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 _TRAININGS = frozenset({"train", "distill"})
 """Stages that `edgekit.training.trainer.train` does the work of."""
-_POLL = timedelta(seconds=20)
+_POLL_S = 0.2
 _GRACE_S = 10.0
 """The first process most likely fails alike, and has to be able to say so before torchrun ends
 it because another one failed."""
@@ -59,13 +58,19 @@ class _Line:
         self._store.set(self._next(), pickle.dumps(job).hex())
 
     def receive(self) -> _Job | None:
+        from torch.distributed import DistNetworkError
+
         key = self._next()
-        while not self._store.check([key]):
-            try:
-                self._store.wait([key], _POLL)
-            except RuntimeError:
-                continue  # the first process does something else for as long as it takes
-        job: _Job | None = pickle.loads(bytes.fromhex(self._store.get(key).decode()))
+        try:
+            while not self._store.check([key]):
+                # The first process may do something else for as long as it takes; waiting in
+                # the store itself would end with a warning again and again.
+                time.sleep(_POLL_S)
+            sent = self._store.get(key)
+        except DistNetworkError:
+            # The store went away with the process that served it: nothing more comes.
+            return None
+        job: _Job | None = pickle.loads(bytes.fromhex(sent.decode()))
         return job
 
     def _next(self) -> str:
