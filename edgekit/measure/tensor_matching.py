@@ -76,7 +76,8 @@ def match_tensors(
        and underscores alone, as Core ML writes it; but not where several values are called so.
     3. A tensor whose artifact does not tell its value: by its values, in any order of axes.
 
-    A counterpart of another shape is none, unless only axes of size 1 differ.
+    A counterpart of another shape is none, unless only axes of size 1 differ, or the values are
+    the same in another order of axes.
 
     Args:
         reference: Tensors, and their arrays for one sample.
@@ -93,22 +94,19 @@ def match_tensors(
         if counterpart is None and not tensor.named:
             nameless.append(tensor)
             continue
-        reason = ""
         if counterpart is None:
-            reason = names.why_not(tensor)
-        elif not _same_shape(reference[1][counterpart.name].shape, artifact[1][tensor.name].shape):
-            reason = (
-                f"its shape is {list(artifact[1][tensor.name].shape)}, but "
-                f"{list(reference[1][counterpart.name].shape)} in the reference"
-            )
-            if not tensor.named:
-                nameless.append(tensor)
-                continue
-        if counterpart is None or reason:
-            misshapen.update(() if counterpart is None else (counterpart.canonical,))
-            missing.append(_unmatched(tensor.stored, "artifact", reason))
+            missing.append(_unmatched(tensor.stored, "artifact", names.why_not(tensor)))
+            continue
+        wanted, made = reference[1][counterpart.name], artifact[1][tensor.name]
+        match = _with_axes(tensor, counterpart, wanted, made)
+        if match is not None:
+            found.append(match)
+        elif not tensor.named:
+            nameless.append(tensor)
         else:
-            found.append(Match(tensor, counterpart))
+            reason = f"its shape is {list(made.shape)}, but {list(wanted.shape)} in the reference"
+            misshapen.add(counterpart.canonical)
+            missing.append(_unmatched(tensor.stored, "artifact", reason))
     if nameless:
         taken = {match.reference.name for match in found}
         free = [tensor for tensor in reference[0] if tensor.name not in taken]
@@ -166,6 +164,25 @@ def _plain(name: str) -> str:
 
 def _same_shape(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
     return left == right or [n for n in left if n != 1] == [n for n in right if n != 1]
+
+
+def _with_axes(
+    tensor: ObservedTensor, counterpart: ObservedTensor, wanted: Array, found: Array
+) -> Match | None:
+    """The match of two tensors of one name; None where their shapes do not fit.
+
+    Passes of a converter move transpositions about, and a tensor keeps its name while its axes
+    change places. Where sizes allow that, the values tell.
+    """
+    same = _same_shape(wanted.shape, found.shape)
+    sizes = [size for size in wanted.shape if size != 1]
+    if same and len(set(sizes)) == len(sizes):
+        return Match(tensor, counterpart)
+    likeness = _likeness(np.squeeze(wanted), np.squeeze(found))
+    if likeness is not None and likeness[0] < _ALIKE:
+        axes = likeness[1]
+        return Match(tensor, counterpart, None if list(axes) == sorted(axes) else axes)
+    return Match(tensor, counterpart) if same else None
 
 
 def _unmatched(name: str, side: Any, reason: str) -> UnmatchedTensor:

@@ -103,6 +103,21 @@ def test_axes_of_one_do_not_matter() -> None:
     np.testing.assert_array_equal(match.to_reference(wanted[..., 0], wanted.shape), wanted)
 
 
+def test_axes_in_another_order_under_one_name() -> None:
+    for shape in ((1, 4, 5, 3), (1, 4, 4, 3)):
+        wanted = noise(*shape)
+        moved = wanted.transpose(0, 2, 1, 3)
+        (match,) = matched([(tensor("x"), wanted)], [(tensor("x"), moved)]).matches
+        np.testing.assert_array_equal(match.to_artifact(wanted, moved.shape), moved)
+        np.testing.assert_array_equal(match.to_reference(moved, wanted.shape), wanted)
+
+
+def test_a_spoilt_tensor_keeps_its_axes() -> None:
+    wanted = noise(1, 4, 4)
+    (match,) = matched([(tensor("x"), wanted)], [(tensor("x"), noise(1, 4, 4))]).matches
+    assert match.axes is None
+
+
 def test_a_name_that_is_nowhere() -> None:
     found = matched([(tensor("x"), noise(2))], [(tensor("y"), noise(2))], {"x": "it is int64"})
     assert reasons(found) == {"y": "the reference has no value 'y'", "x": "it is int64"}
