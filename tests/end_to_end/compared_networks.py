@@ -26,6 +26,8 @@ from tests.zoo_models import export_zoo_onnx
 
 _SAMPLES = Path(__file__).parents[2] / "sample_models"
 _CALIBRATION = 32
+_REAL_CALIBRATION = 256
+"""Real images: with fewer, a score of a sample that is compared may lie outside their range."""
 _COMPARED = 4
 _IMAGE = 64
 
@@ -126,7 +128,7 @@ def _batches(
     """Samples to calibrate with and samples to compare on, of different splits."""
     signature = signature_of(load_onnx(path))
     found = []
-    for split, count in (("train", _CALIBRATION), ("test", _COMPARED)):
+    for split, count in (("train", _REAL_CALIBRATION), ("test", _COMPARED)):
         spec = DataSpec.model_validate({"set": name, "root": root, "split": split})
         inputs = open_inputs(spec, signature, preprocessing)
         found.append(list(inputs.batches(1, spread(len(inputs), count).tolist())))
