@@ -208,17 +208,18 @@ def measure_latency(trials: int, forms: Sequence[str], folder: Path) -> None:
     files = artifacts(folder)
     done = {(item.form, item.pair, item.seed) for item in stored_trials()}
     for seed in range(trials):
-        for form in forms:
-            for pair, (now, before) in PAIRS.items():
-                if (form, pair, seed) in done:
-                    continue
-                words = [form, pair, str(seed), str(files[form, now]), str(files[form, before])]
-                command = [sys.executable, "-m", "benchmarks.gate_statistics", "--trial", *words]
-                made = subprocess.run(command, capture_output=True, text=True, check=True)
-                trial = Trial.model_validate_json(made.stdout.strip().splitlines()[-1])
-                with TRIALS.open("a") as stream:
-                    stream.write(trial.model_dump_json() + "\n")
-        if seed % 20 == 19:
+        wanted = [
+            (form, pair) for form in forms for pair in PAIRS if (form, pair, seed) not in done
+        ]
+        for form, pair in wanted:
+            now, before = PAIRS[pair]
+            words = [form, pair, str(seed), str(files[form, now]), str(files[form, before])]
+            command = [sys.executable, "-m", "benchmarks.gate_statistics", "--trial", *words]
+            made = subprocess.run(command, capture_output=True, text=True, check=True)
+            trial = Trial.model_validate_json(made.stdout.strip().splitlines()[-1])
+            with TRIALS.open("a") as stream:
+                stream.write(trial.model_dump_json() + "\n")
+        if wanted and seed % 50 == 49:
             write_table()
         print(f"trial {seed + 1} of {trials}", flush=True)
 

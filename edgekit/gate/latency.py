@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from edgekit.core.load_plan import MIN_LOADS, LoadPlan
+from edgekit.core.load_plan import LoadPlan
 from edgekit.core.progress import Progress
 from edgekit.gate.accuracy import POWER
 from edgekit.gate.options import GateOptions
@@ -75,11 +75,8 @@ def gate_latency(
     plan = LoadPlan(pairs=pairs, warmup_runs=min(_WARMUP_RUNS, pairs), seed=seed)
     measured = LoadedPairs(_repeated(now, repeats), _repeated(before, repeats), plan)
     at_each_look = 1 - (1 - options.confidence) / len(LOOKS)
-    measured.measure(MIN_LOADS, progress)
     for look in LOOKS:
-        spent_s = time.perf_counter() - start
-        fitting = max(0, int((budget_s - spent_s) / (spent_s / measured.loads)))
-        measured.measure(min(look - measured.loads, fitting), progress)
+        measured.measure(look - measured.loads, progress, start + budget_s)
         ratio = _of_one_run(measured.ratio(at_each_look), repeats)
         judged = judge_ratio(ratio, options.latency_tolerance, time.perf_counter() - start)
         if judged.verdict is not Verdict.CANNOT_TELL or measured.loads < look:

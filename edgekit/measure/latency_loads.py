@@ -10,14 +10,15 @@ alternating order, and the interval is one over loads.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from statistics import NormalDist
+from statistics import NormalDist, median
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.core.load_plan import LoadPlan
+from edgekit.core.load_plan import MIN_LOADS, LoadPlan
 from edgekit.core.progress import Progress, SilentProgress
 from edgekit.measure.device import device_name
 from edgekit.measure.latency import (
@@ -50,6 +51,7 @@ class LoadedPairs:
         self._plan = plan
         self._rng = np.random.default_rng(plan.seed)
         self._times: list[npt.NDArray[np.int64]] = []
+        self._seconds: list[float] = []
         self._warmed = 0
 
     @property
@@ -57,15 +59,26 @@ class LoadedPairs:
         """Loads measured so far."""
         return len(self._times)
 
-    def measure(self, loads: int, progress: Progress | None = None) -> None:
-        """Adds that many loads of both; which is loaded first alternates."""
-        if loads < 1:
-            return
+    def measure(
+        self, loads: int, progress: Progress | None = None, deadline_s: float = math.inf
+    ) -> None:
+        """Adds that many loads of both; which is loaded first alternates.
+
+        Args:
+            loads: Loads to add.
+            progress: Receives the advance, in loads.
+            deadline_s: Time of `time.perf_counter` that no load is begun for which would not end
+                before, by the median of those so far; the first 6 are always made.
+        """
         progress = progress or SilentProgress()
         progress.start("latency, fresh loads", loads)
         try:
             for _ in range(loads):
+                start_s = time.perf_counter()
+                if self.loads >= MIN_LOADS and start_s + median(self._seconds) > deadline_s:
+                    break
                 self._measure_load()
+                self._seconds.append(time.perf_counter() - start_s)
                 progress.advance()
         finally:
             progress.finish()

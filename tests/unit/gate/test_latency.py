@@ -25,7 +25,7 @@ class Machine:
         self.random = np.random.default_rng(seed)
         self.runs = 0
         monkeypatch.setattr(clock_of_measure, "perf_counter_ns", lambda: self.now_ns)
-        monkeypatch.setattr("edgekit.gate.latency.time.perf_counter", lambda: self.now_ns / 1e9)
+        monkeypatch.setattr("time.perf_counter", lambda: self.now_ns / 1e9)
 
     def loader(self, run_ms: float, placement: float = 0.01, scatter: float = 0.02) -> Loader:
         @contextmanager
@@ -100,6 +100,26 @@ def test_the_budget_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = judged(monkeypatch, 1.5, run_ms=1000.0, budget_s=1.0)
     assert (slow.ratio.loads, slow.verdict) == (6, Verdict.FAIL)
     assert slow.ratio.pairs == 6 * gate.MIN_PAIRS
+
+
+def test_a_pause_of_the_machine_does_not_use_up_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine(monkeypatch, 0)
+    slow, plain = machine.loader(1.02, 0.03), machine.loader(1.0, 0.03)
+    loads = 0
+
+    @contextmanager
+    def paused_once() -> Iterator[Runnable]:
+        nonlocal loads
+        loads += 1
+        if loads == 8:
+            machine.now_ns += 20 * 10**9
+        with slow() as run:
+            yield run
+
+    found = gate_latency(paused_once, plain, GateOptions(), budget_s=40)
+    assert (found.verdict, found.ratio.loads) == (Verdict.CANNOT_TELL, LOOKS[-1])
 
 
 def test_short_runs_are_timed_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
