@@ -48,7 +48,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	$(BIN)/python -m pip install -e '.[$(EXTRAS)]' -c constraints.txt $(PIP_ARGS)
 	@touch $@
 
-demo: $(STAMP) ## Train a small network on real digits, convert, evaluate and measure it
+demo: $(STAMP) ## Train a small network on real digits, prune, distil, quantize, convert and measure it
 	$(BIN)/edgekit run sample_models/digits_resnet/edgekit.toml -o $(DEMO_OUT)
 
 test: $(STAMP) ## Run the tests, without the slow ones
