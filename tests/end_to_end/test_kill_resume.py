@@ -63,6 +63,8 @@ from edgekit.pipeline import publish, runner
 from edgekit.pipeline.plan import build_plan
 from edgekit.pipeline.project import load_project
 from edgekit.store import store
+from edgekit.training.checkpoint import Checkpoint
+from edgekit.training.step_figures import StepFigures
 
 project = load_project(Path(sys.argv[1]))
 
@@ -72,7 +74,24 @@ def die(*ignored):
 def arm(step_id, moment):
     do, check, write = runner._Run.do, runner._check_result, store.write_bytes
     copytree, rename = publish.copy_into_place, Path.rename
+    look, save = StepFigures.look, Checkpoint.save
     here = []
+
+    def watched_look(self):
+        # In the middle of an epoch.
+        if moment == "training" and len(self.losses) == 2:
+            die()
+        return look(self)
+
+    def watched_save(self, state):
+        # Half of a state lies beside its place, or it is whole.
+        if moment == "saving":
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / ".edgekit-tmp-half").write_bytes(b"half")
+            die()
+        save(self, state)
+        if moment == "saved":
+            die()
 
     def watched_do(self, step):
         here[:] = [step.id]
@@ -99,6 +118,15 @@ def arm(step_id, moment):
 
     runner._Run.do, runner._check_result = watched_do, watched_check
     store.write_bytes, Path.rename = watched_write, watched_rename
+    StepFigures.look, Checkpoint.save = watched_look, watched_save
+
+class Labels(SilentProgress):
+    def __init__(self, path):
+        self.path = path
+
+    def start(self, label, total):
+        with self.path.open("a") as file:
+            file.write(label + chr(10))
 
 def forked(place, *kill):
     child = os.fork()
@@ -107,7 +135,7 @@ def forked(place, *kill):
     given = project.model_copy(update={"store": place / "store", "output": place / "out"})
     if kill:
         arm(*kill)
-    result = runner.run_project(given)
+    result = runner.run_project(given, Labels(place / "labels.txt"))
     steps = {
         step.id: {
             "reused": step.reused,
@@ -127,7 +155,8 @@ kills = [[step.id, "working"] for step in plan.steps]
 kills += [["lower-onnxruntime-float32", "committing"], ["lower-onnxruntime-float32", "committed"]]
 kills += [["report", "committing"], ["report", "committed"]]
 order = [step.id for step in plan.steps]
-moments = ["working", "committing", "committed"]
+kills += [["train", "training"], ["train", "saving"], ["train", "saved"]]
+moments = ["training", "saving", "saved", "working", "committing", "committed"]
 kills.sort(key=lambda kill: (order.index(kill[0]), moments.index(kill[1])))
 kills += [["tiny.onnx", "publishing"], ["report", "publishing"]]
 
@@ -175,6 +204,19 @@ def test_every_kill_hit_and_the_last_run_ended_well(answer: dict[str, Any]) -> N
     assert len(answer["killed"]) >= 12
     for step, moment, code, _ in answer["killed"]:
         assert code == -9, (step, moment)
+
+
+def test_a_killed_training_goes_on_after_its_last_whole_epoch(
+    answer: dict[str, Any], work: Path
+) -> None:
+    """Killed in an epoch, while its state is written, and after that; then it goes on."""
+    moments = [moment for step, moment, *_ in answer["killed"] if step == "train"]
+    assert moments[:4] == ["training", "saving", "saved", "working"]
+    labels = (work / "killed" / "labels.txt").read_text().splitlines()
+    epochs = [label for label in labels if label.startswith("epoch")]
+    assert epochs[:4] == ["epoch 1/2", "epoch 1/2", "epoch 1/2", "epoch 2/2"]
+    calm = (work / "calm" / "labels.txt").read_text().splitlines()
+    assert [label for label in calm if label.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
 
 
 def test_steps_that_were_finished_before_a_kill_are_kept(answer: dict[str, Any]) -> None:
