@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from edgekit.data.datasets import DataSpec, open_dataset
 from edgekit.errors import GateError, InputError
 from edgekit.graph.importers.torch_module import build_module
 from edgekit.graph.importers.weights import load_weights
+from edgekit.pipeline.runner import Runner
+from edgekit.pipeline.steps import Step, make_plan
 from edgekit.stages import train as train_module
 from edgekit.stages.train import TrainStage, TrainStageConfig
+from edgekit.store.store import Store
 from edgekit.training.config import TrainConfig
 
 MODEL = """
@@ -158,3 +162,78 @@ def test_diverging_training_leaves_no_weights(tmp_path: Path, source: str) -> No
     with pytest.raises(GateError, match=r"Training diverged: the loss is (nan|inf) in epoch 1"):
         run(tmp_path / "a", config(source, options=options))
     assert list((tmp_path / "a").iterdir()) == []
+
+
+def npz(folder: Path, count: int, classes: int = 10) -> DataSpec:
+    path = folder / f"data-{count}-{classes}.npz"
+    names = np.array([f"class {index}" for index in range(10)])
+    images = np.random.default_rng(0).random((count, 1, 8, 8), np.float32)
+    np.savez(path, x=images, y=np.arange(count) % classes, classes=names)
+    return DataSpec(set=f"npz:{path}", split="train")
+
+
+@pytest.mark.parametrize(
+    ("count", "classes", "message"),
+    [
+        (0, 1, "is empty: it holds no samples"),
+        (40, 1, "All training samples are of class 0; a classifier needs at least two"),
+    ],
+    ids=["empty", "one class"],
+)
+def test_data_that_teaches_nothing_is_one_error(
+    count: int, classes: int, message: str, tmp_path: Path, source: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "a", config(source, data=npz(tmp_path, count, classes)))
+
+
+def test_missing_data_is_one_error(tmp_path: Path, source: str) -> None:
+    data = DataSpec(set=f"npz:{tmp_path / 'absent.npz'}", split="train")
+    with pytest.raises(InputError, match=r"absent\.npz"):
+        TrainStage().external_files(config(source, data=data))
+
+
+def test_a_batch_larger_than_the_data_is_one_step(tmp_path: Path, source: str) -> None:
+    options = TrainConfig(epochs=2, batch_size=4096, threads=1)
+    given = config(source, data=npz(tmp_path, 40), options=options)
+    result = run(tmp_path / "a", given)
+    assert result.metrics["training"]["epoch"] == 2
+
+
+TIRED = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, image):
+        self.steps += self.training
+        scores = self.head(image.flatten(1))
+        return scores * float("nan") if self.steps > 20 else scores
+"""
+
+
+def test_a_run_that_diverges_keeps_its_last_good_weights(tmp_path: Path) -> None:
+    """300 samples, 30 of them kept back, make 8 steps of 32; the 21st gives NaN."""
+    (tmp_path / "model.py").write_text(TIRED)
+    source = f"{tmp_path / 'model.py'}:Net"
+    plan = make_plan([Step("train", TrainStage(), config(source))])
+    message = (
+        r"loss is nan in epoch 3, step 5 .* The weights after epoch 2 are kept in "
+        r"(\S+\.safetensors)\.$"
+    )
+    with pytest.raises(GateError, match=message) as raised:
+        Runner(Store(tmp_path / "store")).run(plan)
+    found = re.search(message, str(raised.value))
+    assert found is not None
+    module = build_module(source)
+    load_weights(module, Path(found.group(1)))
+    assert module.get_buffer("steps") == 16
+    # Again it says the same, from where it stopped.
+    with pytest.raises(GateError) as again:
+        Runner(Store(tmp_path / "store")).run(plan)
+    assert str(again.value) == str(raised.value)
