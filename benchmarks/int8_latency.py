@@ -161,6 +161,10 @@ def compared(mine: Path, other: Path | str, plan: LoadPlan) -> Ratio | str:
     if isinstance(other, str):
         return other
     theirs = other
+    try:
+        runner(theirs)
+    except RuntimeError as error:
+        return f"its file does not run: {' '.join(str(error).split())[:SHOWN_ERROR_CHARACTERS]}"
     found = compare_loads(
         lambda: nullcontext(runner(mine)), lambda: nullcontext(runner(theirs)), plan
     )
@@ -235,7 +239,7 @@ def markdown(results: Results) -> str:
 
     def cell(found: Ratio | str) -> str:
         if isinstance(found, str):
-            return f"no file: {found.replace('|', '/')}"
+            return f"no figure: {found.replace('|', '/')}"
         times = f"{found.edgekit_ms:.2f} / {found.other_ms:.2f} ms"
         return f"**{found.ratio:.2f}** [{found.low:.2f}, {found.high:.2f}], {times}"
 
