@@ -73,11 +73,16 @@ FURTHER = {
     "batch_size": 128, "lr": 3e-3, "weight_decay": 0.05, "validation": 0.05, "threads": 1,
     "keep": "last",
 }  # fmt: skip
+PARENT_TRAINING: Mapping[str, Any] = {
+    "epochs": 24, "batch_size": 64, "lr": 3e-3, "shift_px": 1, "label_smoothing": 0.05,
+    "threads": 1,
+}  # fmt: skip
+"""Of digits_resnet, which has no stored weights."""
 TRAINING: Mapping[str, Mapping[str, Any]] = {
-    "chain": {**FURTHER, "epochs": 5, "shift_px": 2, "flip": True},
+    "chain": {**FURTHER, "epochs": 8, "shift_px": 2, "flip": True},
     "digits": {**FURTHER, "epochs": 60, "batch_size": 64, "shift_px": 1},
-    "fashion": {**FURTHER, "epochs": 14, "shift_px": 2, "flip": True},
-    "resnet": {**FURTHER, "epochs": 5, "shift_px": 4, "flip": True, "weight_decay": 0.02},
+    "fashion": {**FURTHER, "epochs": 30, "shift_px": 2, "flip": True},
+    "resnet": {**FURTHER, "epochs": 6, "shift_px": 4, "flip": True, "weight_decay": 0.02},
 }
 DATA = {"digits": "digits", "fashion": "fashion-mnist", "resnet": "cifar10"}
 TRAINED_WITH = 10_000

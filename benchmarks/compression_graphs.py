@@ -13,6 +13,7 @@ from benchmarks.compression import (
     DATA,
     DIGITS,
     FASHION,
+    PARENT_TRAINING,
     RESNET,
     ROOT,
     STUDENT_MACS,
@@ -82,14 +83,21 @@ def latency_share(file: Path, base: Path) -> float:
 
 
 def _made(network: str, model: Mapping[str, Any], name: str, prune: dict[str, Any] | None) -> Path:
-    """Runs a project that prunes, or only imports where ``prune`` is None."""
+    """Runs a project that prunes, or only imports where ``prune`` is None.
+
+    A network without stored weights is trained first.
+    """
     folder = WORK / "prepared" / name
     targets = {"onnxruntime": {"precision": "float32"}, "tflite": {"precision": "float32"}}
+    trained = () if "weights" in model or prune is not None else ("train",)
+    imported = {"source": str(graph(network)), "dynamic_batch": True}
+    source = model if prune is None or "weights" in model else imported
     project = {
         "name": network,
-        "stages": () if prune is None else ("prune",),
-        "model": model,
+        "stages": trained if prune is None else ("prune",),
+        "model": source,
         "data": {"set": DATA[network]},
+        "train": PARENT_TRAINING,
         "prune": prune or {},
         "targets": targets if prune is None else {"tflite": targets["tflite"]},
         "benchmark": {"enabled": False},

@@ -144,7 +144,11 @@ class _Training:
         self._teacher: NamedTeacher | None = None
         if not config.labels_alone:
             self._teacher = open_teacher(
-                teacher, config.teacher_artifact, context.target, self.twin.signature
+                teacher,
+                config.teacher_artifact,
+                context.target,
+                self.twin.signature,
+                self._data.samples,
             )
 
     def run(self) -> TrainingSummary:
@@ -213,7 +217,10 @@ class _Training:
         facts = LabelFacts(
             self._data.name,
             self._data.classes,
-            None if self._teacher is None else self._teacher_accuracy,
+            # With labels alone nothing depends on what the teacher predicts.
+            None
+            if self._teacher is None or self._config.options.alpha == 1
+            else self._teacher_accuracy,
         )
         found: ChosenTask = choose_task(wanted, self.twin.signature, facts)
         return found

@@ -16,10 +16,11 @@ from edgekit.core.target import RuntimeConfig, Session, Target
 from edgekit.errors import ConfigError, InputError, MissingToolError
 from edgekit.measure.class_scores import class_output
 from edgekit.training.objectives import Teacher, module_teacher
-from edgekit.training.qat.batching import BatchRunner
+from edgekit.training.qat.batching import BatchRunner, batch_runner
 from edgekit.training.qat.losses import SMALLEST_PROBABILITY
 from edgekit.training.qat.task import class_scores_of
 from edgekit.training.qat.teacher import teacher_twin
+from edgekit.training.samples import Samples
 from edgekit.training.twin_student import TwinStudent
 
 
@@ -39,7 +40,11 @@ class NamedTeacher:
 
 
 def open_teacher(
-    graph: Artifact | None, artifact: Path | None, target: Target | None, student: ModelSignature
+    graph: Artifact | None,
+    artifact: Path | None,
+    target: Target | None,
+    student: ModelSignature,
+    samples: Samples,
 ) -> NamedTeacher:
     """Opens a teacher and compares its outputs with the student's.
 
@@ -48,6 +53,7 @@ def open_teacher(
         artifact: A file of a target instead.
         target: The target that runs ``artifact``.
         student: Inputs and outputs that the teacher has to have too.
+        samples: Some of them tell whether a graph may be run with any batch.
 
     Raises:
         ConfigError: If neither is given.
@@ -65,7 +71,7 @@ def open_teacher(
 
     twin = teacher_twin(load_onnx(graph.path))
     _require_alike(twin.signature, student)
-    runner = BatchRunner(_fixed(twin.signature))
+    runner = batch_runner((twin,), samples)
     name = "" if graph.metadata is None else graph.metadata.name
     return NamedTeacher(
         f"{name or 'teacher'} (float graph)",
