@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,8 @@ class Member:
         outputs: True where its output channels are concerned, False for its input channels.
         indices: The channels of the layer.
         roots: For each of them, the channel of the group's root that it goes with.
+        handler: torch-pruning's function that removes channels of such a layer.
+        axis: What it is told to be the axis of the channels.
     """
 
     layer: str
@@ -47,6 +49,14 @@ class Member:
     outputs: bool
     indices: tuple[int, ...]
     roots: tuple[int, ...]
+    handler: Any
+    axis: int
+
+    def at(self, roots: Iterable[int]) -> list[int]:
+        """The layer's channels that go with these channels of the root."""
+        wanted = set(roots)
+        pairs = zip(self.indices, self.roots, strict=True)
+        return [index for index, root in pairs if root in wanted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +124,10 @@ def producers(members: Iterable[Member]) -> tuple[str, ...]:
 
 
 class ChannelGraph:
-    """The groups of one module. It has to be made anew for a copy.
+    """The groups of one module.
 
     Attributes:
-        module: What it was made of; `remove` changes it in place.
+        module: What it was made of.
     """
 
     def __init__(self, module: nn.Module, inputs: Sequence[Tensor]) -> None:
@@ -154,30 +164,29 @@ class ChannelGraph:
             ) from error
 
     def groups(self) -> tuple[ChannelGroup, ...]:
-        """All groups in the order of the trace, also those that must not be pruned."""
+        """Groups in the order of the trace, without those of `last_layers`."""
+        last = set(self.last_layers())
+        ignored = [item for name, item in self.module.named_modules() if name in last]
         with _quiet():
             return tuple(
                 self._read(group)
-                for group in self._graph.get_all_groups(root_module_types=list(PRODUCERS))
+                for group in self._graph.get_all_groups(
+                    ignored_layers=ignored, root_module_types=list(PRODUCERS)
+                )
             )
 
-    def remove(self, group: ChannelGroup, channels: Sequence[int]) -> None:
-        """Removes output channels of a layer and all that depends on them.
+    def last_layers(self) -> tuple[str, ...]:
+        """Layers whose channels reach an output of the module through no other layer.
 
-        Args:
-            group: Of this module, or of one that it is a copy of.
-            channels: Their indices in the group's root, as `ChannelGroup.channels_at` gives.
+        They are outputs, which stay. Following them through the reshapes of a detector's heads,
+        where each channel becomes thousands of numbers, takes minutes.
         """
-        layer = self.module.get_submodule(group.root)
-        frozen = {name for name, item in self.module.named_parameters() if not item.requires_grad}
-        pruner = self._graph.get_pruner_of_module(layer)
-        with _quiet():
-            self._graph.get_pruning_group(layer, pruner.prune_out_channels, list(channels)).prune()
-        for name, item in self.module.named_parameters():
-            item.requires_grad_(name not in frozen)
-        if group.heads is not None:
-            gone = len(channels) // group.heads.width
-            set_heads(self.module, group.heads, group.heads.count - gone)
+        names: dict[Any, str] = {module: name for name, module in self.module.named_modules()}
+        return tuple(
+            names[layer]
+            for layer, node in self._graph.module2node.items()
+            if isinstance(layer, PRODUCERS) and _reaches_end(node)
+        )
 
     def _read(self, group: Any) -> ChannelGroup:
         names: dict[Any, str] = {module: name for name, module in self.module.named_modules()}
@@ -190,11 +199,86 @@ class ChannelGraph:
             if name is None:
                 continue  # an operator without parameters
             outputs = bool(self._graph.is_out_channel_pruning_fn(item.dep.handler))
-            members.append(Member(name, target, outputs, tuple(item.idxs), tuple(item.root_idxs)))
+            members.append(
+                Member(
+                    name,
+                    target,
+                    outputs,
+                    tuple(item.idxs),
+                    tuple(item.root_idxs),
+                    item.dep.handler,
+                    item.dep.target.pruning_dim,
+                )
+            )
         root = members[0]
         blocks = math.lcm(*(_blocks_of(member) for member in members))
         heads = heads_of(self.module, producers(members)) if blocks == 1 else None
         return ChannelGroup(root.layer, len(root.indices), blocks, tuple(members), heads)
+
+
+def remove_channels(
+    module: nn.Module, gone: Mapping[str, tuple[ChannelGroup, Sequence[int]]]
+) -> None:
+    """Removes output channels of layers and all that depends on them, in place.
+
+    Nothing is traced, so that many widths of a large network can be tried.
+
+    Args:
+        module: What the groups are of, or a copy of it, with all of its channels.
+        gone: By root a group, and the root's channels to remove, as `ChannelGroup.channels_at`
+            gives them.
+    """
+    # A layer may belong to several groups, as behind a concatenation; its indices are those of
+    # the whole network.
+    found: dict[tuple[str, object], tuple[Member, set[int]]] = {}
+    for group, channels in gone.values():
+        for member in group.members:
+            key = member.layer, getattr(member.handler, "__func__", member.handler)
+            found.setdefault(key, (member, set()))[1].update(member.at(channels))
+    for member, indices in found.values():
+        if indices:
+            _remove(module, member, sorted(indices))
+    for group, channels in gone.values():
+        if group.heads is not None and channels:
+            left = group.heads.count - len(channels) // group.heads.width
+            set_heads(module, group.heads, left)
+
+
+def channel_axis(parameter: Tensor) -> int:
+    """The axis of a parameter that torch-pruning takes for its channels: the last one not 1."""
+    return max(axis for axis, size in enumerate(parameter.shape) if size > 1)
+
+
+def _remove(root: nn.Module, member: Member, indices: list[int]) -> None:
+    path, _, name = member.layer.rpartition(".")
+    if isinstance(member.module, nn.Parameter):
+        owner = root.get_submodule(path)
+        parameter: nn.Parameter = getattr(owner, name)
+        axis = channel_axis(parameter)
+        kept = [index for index in range(parameter.shape[axis]) if index not in set(indices)]
+        values = parameter.data.index_select(axis, torch.tensor(kept))
+        setattr(owner, name, nn.Parameter(values, parameter.requires_grad))
+        return
+    layer = root.get_submodule(member.layer)
+    frozen = {name for name, item in layer.named_parameters() if not item.requires_grad}
+    member.handler.__self__.pruning_dim = member.axis
+    member.handler(layer, indices)
+    for name, item in layer.named_parameters():
+        item.requires_grad_(name not in frozen)
+
+
+def _reaches_end(node: Any) -> bool:
+    waiting, seen = [node], {id(node)}
+    while waiting:
+        current = waiting.pop()
+        if not current.outputs:
+            return True
+        for following in current.outputs:
+            passes = not isinstance(following.module, PRODUCERS) or is_depthwise(following.module)
+            if passes and id(following) not in seen:
+                seen.add(id(following))
+                waiting.append(following)
+    return False
 
 
 def unknown_members(group: ChannelGroup) -> tuple[str, ...]:

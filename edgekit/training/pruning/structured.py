@@ -13,7 +13,12 @@ from edgekit.errors import ConfigError, UnsupportedError, VerificationError
 from edgekit.graph.torch_twin import FakeQuantize, TorchTwin
 from edgekit.training.pruning import allocation
 from edgekit.training.pruning.allocation import Candidate, Kept
-from edgekit.training.pruning.channel_graph import PRODUCERS, ChannelGraph, ChannelGroup
+from edgekit.training.pruning.channel_graph import (
+    PRODUCERS,
+    ChannelGraph,
+    ChannelGroup,
+    remove_channels,
+)
 from edgekit.training.pruning.config import PruneConfig
 from edgekit.training.pruning.cost import Cost, cost_of
 from edgekit.training.pruning.importance import loss_gradients, need_samples, scores
@@ -142,13 +147,20 @@ class _Pruning:
 
     def _prunable(self) -> tuple[tuple[str, ...], tuple[KeptWhole, ...]]:
         roots, refused = [], []
+        told = set()
         for group in ChannelGraph(self._module, self._inputs).groups():
+            told.update(group.producers)
             reason = self._refusal(group)
             if reason is None:
                 roots.append(group.root)
             else:
                 layers = tuple(self._names[layer] for layer in group.producers)
                 refused.append(KeptWhole(layers, reason))
+        refused += [
+            KeptWhole((name,), "its channels are outputs of the network")
+            for layer, name in self._names.items()
+            if layer not in told
+        ]
         if not roots:
             reasons = "\n".join(f"  - {', '.join(item.layers)}: {item.reason}" for item in refused)
             raise UnsupportedError(
@@ -191,24 +203,14 @@ class _Pruning:
 
     def _pruned(self, candidates: Mapping[str, Candidate], kept: Kept) -> nn.Module:
         result = copy.deepcopy(self._module)
-        self._apply(result, candidates, kept)
+        remove_channels(result, _gone(candidates, kept))
         return result
-
-    def _apply(self, module: nn.Module, candidates: Mapping[str, Candidate], kept: Kept) -> None:
-        graph = ChannelGraph(module, self._inputs)
-        for root, count in kept.items():
-            gone = candidates[root].removed(count)
-            if gone:
-                graph.remove(candidates[root].group, gone)
 
     def _finish(self, candidates: Mapping[str, Candidate], kept: Kept) -> None:
         """Prunes the module itself, and checks what all groups together have done to it."""
-        gone = {
-            root: (candidates[root].group, candidates[root].removed(count))
-            for root, count in kept.items()
-        }
+        gone = _gone(candidates, kept)
         with_zeros = masked(self._module, gone)
-        self._apply(self._module, candidates, kept)
+        remove_channels(self._module, gone)
         fault = fault_between(self._module, with_zeros, self._inputs)
         if fault is not None:
             raise VerificationError(
@@ -229,6 +231,15 @@ class _Pruning:
             + (", lower round_to" if self._config.round_to > 1 else "")
             + (f", or let more layers be pruned (kept whole: {', '.join(kept)})" if kept else "")
         )
+
+
+def _gone(
+    candidates: Mapping[str, Candidate], kept: Kept
+) -> dict[str, tuple[ChannelGroup, Sequence[int]]]:
+    return {
+        root: (candidates[root].group, candidates[root].removed(count))
+        for root, count in kept.items()
+    }
 
 
 def _check(module: nn.Module, config: PruneConfig) -> None:

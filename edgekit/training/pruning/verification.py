@@ -21,10 +21,11 @@ from edgekit.training.pruning.channel_graph import (
     BATCH_NORMS,
     CHANNEL_NORMS,
     PRODUCERS,
-    ChannelGraph,
     ChannelGroup,
     Member,
+    channel_axis,
     is_depthwise,
+    remove_channels,
     unknown_members,
 )
 
@@ -55,7 +56,7 @@ def fault_of(
     try:
         # An fx graph that fails prints its code, besides raising; here failing is an answer.
         with contextlib.redirect_stderr(io.StringIO()):
-            ChannelGraph(pruned, inputs).remove(group, gone)
+            remove_channels(pruned, {group.root: (group, gone)})
             found = _run(pruned, inputs)
     except Exception as error:
         return (
@@ -91,12 +92,7 @@ def masked(module: nn.Module, gone: Mapping[str, tuple[ChannelGroup, Sequence[in
     for group, channels in gone.values():
         removed = set(channels)
         for member in group.members:
-            indices = [
-                index
-                for index, root in zip(member.indices, member.roots, strict=True)
-                if root in removed
-            ]
-            _clear(result, member, indices)
+            _clear(result, member, member.at(removed))
     return result
 
 
@@ -140,9 +136,7 @@ def _clear(root: nn.Module, member: Member, indices: list[int]) -> None:
     if isinstance(member.module, nn.Parameter):
         path, _, name = member.layer.rpartition(".")
         parameter: Tensor = getattr(root.get_submodule(path), name)
-        # torch-pruning takes the last axis that is not 1 for the channels.
-        axis = max(axis for axis, size in enumerate(parameter.shape) if size > 1)
-        parameter.index_fill_(axis, torch.tensor(indices), 0.0)
+        parameter.index_fill_(channel_axis(parameter), torch.tensor(indices), 0.0)
         return
     layer = root.get_submodule(member.layer)
     if isinstance(layer, PRODUCERS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from edgekit.errors import MissingToolError, VerificationError
 from edgekit.training.pruning import structured
-from edgekit.training.pruning.channel_graph import ChannelGraph
+from edgekit.training.pruning.channel_graph import ChannelGraph, ChannelGroup, remove_channels
 from edgekit.training.pruning.config import PruneConfig
 from edgekit.training.pruning.structured import prune_structured
 from edgekit.training.pruning.verification import fault_between, fault_of, masked
@@ -26,7 +27,7 @@ def test_zeros_and_no_channels_are_the_same() -> None:
     gone = [0, 3, 5]
     zeros = masked(network, {"first": (group, gone)})
     pruned = copy.deepcopy(network)
-    ChannelGraph(pruned, [images()]).remove(group, gone)
+    remove_channels(pruned, {group.root: (group, gone)})
     assert pruned.first.out_channels == 13
     assert fault_between(pruned, zeros, [images()]) is None
     other = masked(network, {"first": (group, [0, 3, 6])})
@@ -39,24 +40,23 @@ def test_norms_over_channels_are_no_fault() -> None:
         nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.SiLU(), nn.Conv2d(8, 4, 3), nn.Flatten(),
         nn.Linear(64, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 5),
     )  # fmt: skip
-    faults = {
-        group.root: fault_of(network, [images()], group, seed=0)
-        for group in ChannelGraph(network, [images()]).groups()
-    }
-    assert faults == {
-        "8": "its channels are outputs of the network", "5": None, "3": None, "0": None,
-    }  # fmt: skip
+    graph = ChannelGraph(network, [images()])
+    faults = {group.root: fault_of(network, [images()], group, seed=0) for group in graph.groups()}
+    assert faults == {"5": None, "3": None, "0": None}
+    assert graph.last_layers() == ("8",)
 
 
 def test_a_wrong_removal_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    remove = ChannelGraph.remove
-
-    def wrong(graph: ChannelGraph, group: object, channels: list[int]) -> None:
-        remove(graph, group, [(channel + 1) % 16 for channel in channels])  # type: ignore[arg-type]
+    def wrong(module: nn.Module, gone: Mapping[str, tuple[ChannelGroup, Sequence[int]]]) -> None:
+        moved = {
+            root: (group, [(channel + 1) % 16 for channel in channels])
+            for root, (group, channels) in gone.items()
+        }
+        remove_channels(module, moved)
 
     config = PruneConfig(macs_ratio=0.8, keep=("second", "depthwise", "grouped", "classifier"))
     monkeypatch.setattr(structured, "fault_of", lambda *arguments: None)
-    monkeypatch.setattr(ChannelGraph, "remove", wrong)
+    monkeypatch.setattr(structured, "remove_channels", wrong)
     with pytest.raises(VerificationError, match="Small was pruned wrongly"):
         prune_structured(small(), images(), config)
 
@@ -65,3 +65,33 @@ def test_without_torch_pruning_the_extra_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(MissingToolError, match=r"edgekit\[prune\]"):
         ChannelGraph(small(), [images()])
+
+
+class Joined(nn.Module):
+    """Two branches that a concatenation joins, and a head that a reshape spreads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 8, 3, padding=1)
+        self.right = nn.Conv2d(3, 16, 3, padding=1)
+        self.both = nn.Conv2d(24, 8, 1)
+        self.boxes = nn.Conv2d(8, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        joined = torch.cat([self.left(x), self.right(x)], dim=1).relu()
+        return self.boxes(self.both(joined)).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 2)
+
+
+def test_groups_that_share_a_layer_go_together() -> None:
+    torch.manual_seed(0)
+    network = Joined()
+    graph = ChannelGraph(network, [images()])
+    groups = {group.root: group for group in graph.groups()}
+    assert set(groups) == {"left", "right", "both"}
+    assert graph.last_layers() == ("boxes",)
+    gone = {"left": (groups["left"], [1, 6]), "right": (groups["right"], [0, 2, 15])}
+    pruned = copy.deepcopy(network)
+    remove_channels(pruned, gone)
+    kept = [0, 2, 3, 4, 5, 7, *(8 + index for index in range(16) if index not in (0, 2, 15))]
+    assert torch.equal(pruned.both.weight, network.both.weight[:, kept])
+    assert fault_between(pruned, masked(network, gone), [images()]) is None
