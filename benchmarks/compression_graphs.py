@@ -13,10 +13,13 @@ from benchmarks.compression import (
     DATA,
     DIGITS,
     FASHION,
+    IMITATION_MACS,
     PARENT_TRAINING,
     RESNET,
     ROOT,
     STUDENT_MACS,
+    ULTRAFACE,
+    ULTRAFACE_FILE,
     WORK,
     graph,
 )
@@ -55,8 +58,21 @@ def prepare() -> None:
             _made(network, model, network, None)
         if network in STUDENT_MACS and not graph(f"{network}-student").exists():
             _made(network, model, f"{network}-student", {"macs_ratio": STUDENT_MACS[network]})
+    _prepare_imitation()
     if not graph("resnet-uniform").exists():
         _prepare_allocations(models()["resnet"])
+
+
+def _prepare_imitation() -> None:
+    spec = DataSpec(set=DATA["ultraface"])
+    model = {**ULTRAFACE, "source": str(find_path(spec, ULTRAFACE_FILE))}
+    goals: dict[str, dict[str, Any] | None] = {
+        "ultraface": None,
+        "ultraface-pruned": {"macs_ratio": IMITATION_MACS, "statistics_samples": 128},
+    }
+    for name, prune in goals.items():
+        if not graph(name).exists():
+            _made("ultraface", {**model, "weights": None}, name, prune)
 
 
 def lowered(source: Path, folder: Path) -> Path:

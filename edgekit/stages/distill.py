@@ -15,13 +15,14 @@ from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.data.datasets import DataSpec, data_files
 from edgekit.data.image_set import spread
 from edgekit.data.model_inputs import open_inputs
-from edgekit.errors import InputError, UnsupportedError
+from edgekit.errors import ConfigError, InputError, UnsupportedError
 from edgekit.measure.class_names import match_classes
 from edgekit.training.distillation import DistillOptions
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
+    from torch import nn
 
     from edgekit.graph.torch_twin import TorchTwin
     from edgekit.training.objectives import Objective
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from edgekit.training.qat.task import ChosenTask
     from edgekit.training.samples import Samples
     from edgekit.training.teachers import NamedTeacher
+    from edgekit.training.twin_student import TwinStudent
 
 _STATISTICS_SAMPLES = 1024
 _TRIED_SAMPLES = 512
@@ -166,14 +168,15 @@ class _Training:
         if options.batch_norm and self._runner.fixed is None:
             restore_norms(self.twin, self._run_batches, outputs=False)
         student = TwinStudent(self.twin, self._runner, classifies=classifies)
+        network, objective = self._hinted(student, self._objective(classifies), classifies)
         found = train(
-            student,
+            network,
             self._data.samples,
             options.train_config(),
             self._context.seed,
             self._context.progress,
             self._context.checkpoints,
-            self._objective(classifies),
+            objective,
         )
         fold_norms(self.twin)
         return TrainingSummary(
@@ -241,6 +244,45 @@ class _Training:
             return DistillationObjective(outputs, options.alpha, options.temperature)
         inputs = [batch for batch, _ in self._some_batches(_STATISTICS_SAMPLES)]
         return ImitationObjective(outputs, teacher_variances(outputs, inputs))
+
+    def _hinted(
+        self, student: TwinStudent, objective: Objective, classifies: bool
+    ) -> tuple[nn.Module, Objective]:
+        """The network and what it minimizes, with the features of layers where asked for."""
+        from edgekit.training.hints import (
+            HintedNetwork,
+            HintObjective,
+            make_regressors,
+            matched_layers,
+            require_maps,
+        )
+        from edgekit.training.objectives import module_teacher
+        from edgekit.training.twin_student import TwinStudent
+
+        options = self._config.options
+        if not options.hints:
+            return student, objective
+        teacher = self._teacher
+        if teacher is None or teacher.twin is None or teacher.runner is None:
+            raise ConfigError(
+                "distill.hints compare layers with those of a teacher that is a graph; this "
+                f"stage's teacher is {'none' if teacher is None else teacher.name}"
+            )
+        layers = matched_layers(self.twin, teacher.twin, options.hints)
+        runs = TwinStudent(teacher.twin, teacher.runner, classifies=classifies)
+        hinting = module_teacher(HintedNetwork(runs, teacher.twin, layers))
+        (inputs, _), *_ = self._some_batches(2)
+        own = module_teacher(HintedNetwork(student, self.twin, layers))(inputs)[-len(layers) :]
+        wanted = hinting(inputs)[-len(layers) :]
+        regressors: list[nn.Module] = []
+        if options.hint == "features":
+            regressors = make_regressors(own, wanted, layers, self._context.seed)
+        else:
+            require_maps(own, wanted, layers)
+        network = HintedNetwork(student, self.twin, layers, regressors)
+        return network, HintObjective(
+            objective, hinting, options.hint, options.hint_weight, len(layers)
+        )
 
     def _some_batches(self, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         samples = self._data.samples

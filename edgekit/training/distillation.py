@@ -41,6 +41,18 @@ class DistillOptions(TrainConfig):
     temperature: float = Field(
         4.0, gt=0, description="Softens the class scores that are compared with the teacher's."
     )
+    hints: tuple[str, ...] = Field(
+        (),
+        description="Layers of the graph (patterns) whose features are learned from the "
+        "teacher's, besides the outputs; the teacher has to be a graph with layers of these "
+        "names, as a pruned network's parent is.",
+    )
+    hint: Literal["attention", "features"] = Field(
+        "attention",
+        description="attention compares where a layer's channels are active; features compares "
+        "the values, where channels differ through a 1x1 convolution that is dropped afterwards.",
+    )
+    hint_weight: float = Field(1.0, ge=0, description="Weight of the features' loss.")
     batch_norm: bool = Field(
         True,
         description="Put a BatchNorm behind every convolution while training, and fold it in the "

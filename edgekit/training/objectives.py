@@ -44,6 +44,10 @@ class Objective(Protocol):
     def teacher(self) -> Teacher | None:
         """Asked for the outputs of each batch; None where nothing is compared with it."""
 
+    @property
+    def remembers_teacher(self) -> bool:
+        """Whether the teacher's outputs may be kept where samples do not change."""
+
     def loss(self, outputs: tuple[Tensor, ...], batch: StepBatch, smoothing: float) -> Tensor:
         """A scalar.
 
@@ -63,6 +67,7 @@ class LabelObjective:
 
     classifies: bool = True
     teacher: Teacher | None = None
+    remembers_teacher: bool = True
 
     def loss(self, outputs: tuple[Tensor, ...], batch: StepBatch, smoothing: float) -> Tensor:
         """See `Objective.loss`."""
@@ -86,6 +91,7 @@ class DistillationObjective:
     alpha: float = 0.1
     temperature: float = 4.0
     classifies: bool = True
+    remembers_teacher: bool = True
 
     def loss(self, outputs: tuple[Tensor, ...], batch: StepBatch, smoothing: float) -> Tensor:
         """See `Objective.loss`."""
@@ -115,6 +121,7 @@ class ImitationObjective:
     teacher: Teacher
     variances: Variances
     classifies: bool = False
+    remembers_teacher: bool = True
 
     def loss(self, outputs: tuple[Tensor, ...], batch: StepBatch, smoothing: float) -> Tensor:
         """See `Objective.loss`."""

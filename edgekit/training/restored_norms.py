@@ -102,6 +102,17 @@ def fold_norms(twin: TorchTwin) -> None:
     module.recompile()
 
 
+def norm_behind(twin: TorchTwin, layer: str) -> nn.Module:
+    """The restored norm behind a layer of a twin; the layer itself where there is none."""
+    module = twin.graph_module
+    found = dict(module.named_children()).get(_norm_name(layer))
+    return module.get_submodule(layer) if found is None else found
+
+
+def _norm_name(layer: str) -> str:
+    return f"{layer.replace('.', '_')}{_SUFFIX}"
+
+
 @dataclass(slots=True)
 class _Sums:
     """Adds up one convolution's outputs by channel."""
@@ -163,7 +174,7 @@ def _insert(module: fx.GraphModule, node: fx.Node, found: _Sums) -> None:
         norm.running_var = found.variance().to(weight)
         norm.bias.copy_(found.mean())
         norm.weight.copy_((found.variance() + norm.eps).sqrt())
-    name = f"{str(node.target).replace('.', '_')}{_SUFFIX}"
+    name = _norm_name(str(node.target))
     module.add_submodule(name, norm)
     with module.graph.inserting_after(node):
         new = module.graph.call_module(name, (node,))

@@ -14,6 +14,7 @@ from edgekit.core.metrics import Unavailable
 from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.core.target import RuntimeConfig, Session, Target
 from edgekit.errors import ConfigError, InputError, MissingToolError
+from edgekit.graph.torch_twin import TorchTwin
 from edgekit.measure.class_scores import class_output
 from edgekit.training.objectives import Teacher, module_teacher
 from edgekit.training.qat.batching import BatchRunner, batch_runner
@@ -32,11 +33,15 @@ class NamedTeacher:
         name: For example ``"model.onnx (float graph)"``.
         outputs: All outputs.
         scores: Class scores before softmax alone.
+        twin: The graph in its torch form; None for an artifact.
+        runner: Runs it on any number of samples.
     """
 
     name: str
     outputs: Teacher
     scores: Teacher
+    twin: TorchTwin | None = None
+    runner: BatchRunner | None = None
 
 
 def open_teacher(
@@ -77,6 +82,8 @@ def open_teacher(
         f"{name or 'teacher'} (float graph)",
         module_teacher(TwinStudent(twin, runner, classifies=False)),
         module_teacher(TwinStudent(twin, runner, classifies=True)),
+        twin,
+        runner,
     )
 
 

@@ -179,7 +179,8 @@ class _Training:
     ) -> TrainResult:
         teacher = self._objective.teacher
         samples = self._batches.samples
-        if teacher is not None and stays_the_same(self._config):
+        remembered = self._objective.remembers_teacher and stays_the_same(self._config)
+        if teacher is not None and remembered:
             folder = None if checkpoint is None else checkpoint.folder
             self._cache = cache_teacher(teacher, samples, self._device, progress, folder)
         state = self._processes.from_first(
