@@ -85,7 +85,7 @@ PARENT_TRAINING: Mapping[str, Any] = {
 }  # fmt: skip
 """Of digits_resnet, which has no stored weights."""
 TRAINING: Mapping[str, Mapping[str, Any]] = {
-    "chain": {**FURTHER, "epochs": 5, "shift_px": 2, "flip": True},
+    "chain": {**FURTHER, "epochs": 10, "shift_px": 2, "flip": True},
     "digits": {**FURTHER, "epochs": 60, "batch_size": 64, "shift_px": 1},
     "fashion": {**FURTHER, "epochs": 30, "shift_px": 2, "flip": True},
     "ultraface": {
@@ -157,7 +157,9 @@ def _imitation(seed: int, device: str) -> Job:
         "teacher": str(graph("ultraface")),
         "task": "imitate",
     }
-    return _distilled(f"imitation-{seed}", "ultraface-pruned", seed, options)
+    job = _distilled(f"imitation-{seed}", "ultraface-pruned", seed, options)
+    # The classes of the images are none that a detector of faces could be right about.
+    return Job(job.name, job.part, {**job.project, "evaluate": {"enabled": False}})
 
 
 def _chain(seed: int, device: str) -> Job:

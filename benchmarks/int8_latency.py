@@ -28,6 +28,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel
 
 from edgekit.core.load_plan import LoadPlan
@@ -101,7 +102,7 @@ def environment(name: str, folder: Path) -> Path:
     return python
 
 
-def quantized_graph(source: Path, images: np.ndarray) -> Path:
+def quantized_graph(source: Path, images: npt.NDArray[np.float32]) -> Path:
     """Makes the QDQ graph beside ``source``."""
     from edgekit.core.quant import named_scheme
     from edgekit.graph.io import load_onnx, save_onnx

@@ -147,7 +147,7 @@ class _Pruning:
 
     def _prunable(self) -> tuple[tuple[str, ...], tuple[KeptWhole, ...]]:
         roots, refused = [], []
-        told = set()
+        told: set[str] = set()
         for group in ChannelGraph(self._module, self._inputs).groups():
             told.update(group.producers)
             reason = self._refusal(group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,7 +104,12 @@ def test_layers_are_named_by_patterns() -> None:
 @pytest.mark.parametrize("kind", ["attention", "features"])
 def test_a_stage_brings_features_nearer_to_the_teachers(tmp_path: Path, kind: str) -> None:
     data = stripes_file(tmp_path)
-    options = {"teacher": float_model(), "batch_norm": False, "epochs": 4, "keep": "last"}
+    options: dict[str, Any] = {
+        "teacher": float_model(),
+        "batch_norm": False,
+        "epochs": 4,
+        "keep": "last",
+    }
     plain = run(tmp_path, data, **options)
     with_hints = run(tmp_path, data, hints=("conv*",), hint=kind, hint_weight=20.0, **options)
     images = stripes(64).inputs

@@ -79,7 +79,8 @@ class Joined(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         joined = torch.cat([self.left(x), self.right(x)], dim=1).relu()
-        return self.boxes(self.both(joined)).permute(0, 2, 3, 1).reshape(x.shape[0], -1, 2)
+        boxes: torch.Tensor = self.boxes(self.both(joined))
+        return boxes.permute(0, 2, 3, 1).reshape(x.shape[0], -1, 2)
 
 
 def test_groups_that_share_a_layer_go_together() -> None:
