@@ -89,7 +89,7 @@ TRAINING: Mapping[str, Mapping[str, Any]] = {
     "digits": {**FURTHER, "epochs": 60, "batch_size": 64, "shift_px": 1},
     "fashion": {**FURTHER, "epochs": 30, "shift_px": 2, "flip": True},
     "ultraface": {
-        "epochs": 4,
+        "epochs": 10,
         "batch_size": 16,
         "lr": 1e-3,
         "weight_decay": 0.0,
@@ -103,7 +103,7 @@ TRAINING: Mapping[str, Mapping[str, Any]] = {
 DATA = {
     "digits": "digits", "fashion": "fashion-mnist", "resnet": "cifar10", "ultraface": "cifar10",
 }  # fmt: skip
-IMITATED_WITH = 1000
+IMITATED_WITH = 2000
 """Images, scaled up to the network's input."""
 IMITATION_MACS = 0.7
 TRAINED_WITH = 10_000

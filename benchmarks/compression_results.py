@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from scipy import stats
 
 from benchmarks.compression import DATA, SEEDS, STUDENT_MACS, TRAINING, WORK, graph
@@ -16,9 +17,13 @@ from edgekit.api import ConvertOptions, quantize
 from edgekit.core.metrics import AccuracyReport
 from edgekit.core.run_summary import LedgerRow, RunSummary
 from edgekit.data.contract import DataSpec
+from edgekit.data.model_inputs import open_inputs
+from edgekit.graph.reference import ReferenceSession
 from edgekit.measure.device import device_name
 from edgekit.training.qat.config import QatConfig
 
+HELD_OUT = 200
+"""Images that the error of imitated outputs is measured with."""
 RESULTS = Path(__file__).parent / "results"
 QAT = QatConfig(epochs=1, batch_size=128, shift_px=2, flip=True, threads=1)
 
@@ -26,6 +31,7 @@ QAT = QatConfig(epochs=1, batch_size=128, shift_px=2, flip=True, threads=1)
 def finish() -> None:
     """Quantizes and times what was distilled, and writes what there is."""
     found = {"device": device_name(), "plateau": _plateau(), "allocation": _allocation()}
+    found["imitation"] = _imitation()
     found["chain"] = [row for seed in SEEDS["chain"] if (row := _chain(seed))]
     (RESULTS / "compression.json").write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "compression.md").write_text(_markdown(found))
@@ -45,14 +51,87 @@ def _plateau() -> list[dict[str, Any]]:
     """The difference of the arms in each seed, and its t interval over seeds."""
     rows = []
     for network in STUDENT_MACS:
-        pairs = []
+        pairs: list[list[float]] = []
+        late: list[float] = []
         for seed in SEEDS["plateau"]:
             both = [_summary(f"plateau-{network}-{arm}-{seed}") for arm in ("labels", "teacher")]
-            if all(both):
-                pairs.append([_top1(item.ledger[-1]) for item in both if item is not None])
+            done = [item for item in both if item is not None]
+            if len(done) == len(both):
+                pairs.append([_top1(item.ledger[-1]) for item in done])
+                late += [_late_change(item) for item in done]
         if len(pairs) > 1:
-            rows.append({"network": network, "pairs": pairs, **interval_of(pairs)})
+            found = {"network": network, "pairs": pairs, "late_change": statistics.mean(late)}
+            rows.append({**found, **interval_of(pairs)})
     return rows
+
+
+def _late_change(summary: RunSummary) -> float:
+    """By what share the loss on samples kept back changed in the last fifth of the epochs."""
+    losses = [point.val_loss for point in summary.further_training[-1].curve]
+    last = max(1, len(losses) // 5)
+    before, after = losses[-1 - last], losses[-1]
+    assert before is not None
+    assert after is not None
+    return after / before - 1
+
+
+def _imitation() -> list[dict[str, Any]]:
+    """Error of the outputs on images that were not trained with, before and after training."""
+    rows = []
+    for seed in SEEDS["imitation"]:
+        summary = _summary(f"imitation-{seed}")
+        trained = WORK / "runs" / f"imitation-{seed}" / "ultraface.onnx"
+        if summary is None:
+            continue
+        work = WORK / "prepared" / "imitation"
+        base = lowered(graph("ultraface"), work / "base")
+        rows.append(
+            {
+                "seed": seed,
+                "images": HELD_OUT,
+                "before": _output_errors(graph("ultraface-pruned")),
+                "after": _output_errors(trained),
+                "macs": (_macs(graph("ultraface")), _macs(trained)),
+                "latency": latency_share(lowered(trained, work / "trained"), base),
+            }
+        )
+    return rows
+
+
+def _macs(path: Path) -> int:
+    from edgekit.graph.inspect import count_macs
+    from edgekit.graph.io import load_onnx
+
+    return count_macs(load_onnx(path)) or 0
+
+
+def _output_errors(path: Path) -> dict[str, tuple[float, float]]:
+    """Squared error of each output as a share of the parent's variance.
+
+    First of the variance of the whole output, then of what varies from image to image: every
+    anchor has its own mean, which a network could give without looking.
+    """
+    from edgekit.graph.io import load_onnx, read_metadata, signature_of
+
+    parent = load_onnx(graph("ultraface"))
+    source = open_inputs(
+        DataSpec(set=DATA["ultraface"], split="test", limit=HELD_OUT),
+        signature_of(parent),
+        read_metadata(parent).preprocessing,
+    )
+    found: dict[str, list[Any]] = {}
+    with ReferenceSession(graph("ultraface")) as first, ReferenceSession(path) as second:
+        for batch in source.batches(1):
+            wanted, own = first.run(batch.feeds), second.run(batch.feeds)
+            for name, value in wanted.items():
+                found.setdefault(name, []).append((value, own[name]))
+    errors: dict[str, tuple[float, float]] = {}
+    for name, pairs in found.items():
+        wanted_all, own_all = (np.stack(column) for column in zip(*pairs, strict=True))
+        error = float(np.mean((own_all - wanted_all) ** 2, dtype=np.float64))
+        between = float(np.mean(wanted_all.var(axis=0, dtype=np.float64)))
+        errors[name] = error / float(wanted_all.var(dtype=np.float64)), error / between
+    return errors
 
 
 def interval_of(pairs: Sequence[Sequence[float]]) -> dict[str, float]:
@@ -120,7 +199,25 @@ def _markdown(found: dict[str, Any]) -> str:
         lines.append(
             f"- {row['network']} student, {epochs} epochs, labels alone / with the parent: "
             f"{pairs}. Difference {row['difference']:+.2f} points "
-            f"[{row['low']:+.2f}, {row['high']:+.2f}] (t interval over {len(row['pairs'])} seeds)."
+            f"[{row['low']:+.2f}, {row['high']:+.2f}] (t interval over {len(row['pairs'])} "
+            f"seeds). Over the last fifth of the epochs the loss on samples kept back changed by "
+            f"{100 * row['late_change']:+.1f} %."
+        )
+    for row in found["imitation"]:
+        before, after = (
+            ", ".join(
+                f"{name} {100 * whole:.2f} % ({100 * between:.0f} %)"
+                for name, (whole, between) in row[when].items()
+            )
+            for when in ("before", "after")
+        )
+        whole, left = row["macs"]
+        lines.append(
+            f"- UltraFace RFB-320 (ONNX alone), {left / whole:.2f} of {whole / 1e6:.1f} M "
+            f"multiply-accumulates, {row['latency']:.2f} of the latency: squared error of the "
+            f"outputs on {row['images']} images, as a share of their variance (in brackets of "
+            f"what varies from image to image), {before} after "
+            f"pruning and {after} after training against the parent's outputs."
         )
     for how, row in found["allocation"]["rows"].items():
         tops = ", ".join(f"{item:.2f}" for item in row["top1"])
