@@ -4,6 +4,11 @@ A convolution over 10 frames and 4 bins with stride 2, then blocks of a 3x3 conv
 channel by itself and a 1x1 convolution across channels, each with BatchNorm and ReLU; the mean
 over time and frequency goes to a linear classifier. Four blocks of 64 channels are the paper's
 small network; its input has 10 cepstral coefficients a frame, this one 40 log-mel bins.
+
+Before that come two steps that make speakers and microphones alike. What lies more than
+`DYNAMIC_RANGE` below the loudest bin of the recording is cut off, so that neither loudness nor the
+noise of the room counts; and each bin's mean over time is taken away (cepstral mean
+normalisation, Atal 1974), which is what a microphone's response adds to a log spectrum.
 Input: [N, 1, frames, bins] float32; output: [N, 10] logits.
 """
 
@@ -42,11 +47,26 @@ class SeparableBlock(nn.Sequential):
         )
 
 
+DYNAMIC_RANGE = 1.5
+"""In units of the input: 9 in the natural logarithm of the power, or 39 dB, at a std of 6."""
+
+
+class RelativeLevel(nn.Module):
+    """Log powers relative to the loudest bin, cut off below, without each bin's mean over time."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Maps [N, 1, frames, bins] to the same shape."""
+        loudest = features.amax(dim=(2, 3), keepdim=True)
+        level = torch.relu(features - loudest + DYNAMIC_RANGE)
+        return level - level.mean(dim=2, keepdim=True)
+
+
 class KeywordDsCnn(nn.Module):
-    """A strided convolution, separable blocks, mean and classifier."""
+    """Relative levels, a strided convolution, separable blocks, mean and classifier."""
 
     def __init__(self, classes: int = 10, channels: int = 64, blocks: int = 4) -> None:
         super().__init__()
+        self.level = RelativeLevel()
         self.stem = ConvNormAct(1, channels, (10, 4), stride=2, padding=(5, 1))
         self.blocks = nn.Sequential(*(SeparableBlock(channels) for _ in range(blocks)))
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -55,7 +75,7 @@ class KeywordDsCnn(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Maps [N, 1, frames, bins] to logits [N, classes]."""
-        x = self.pool(self.blocks(self.stem(features))).flatten(1)
+        x = self.pool(self.blocks(self.stem(self.level(features)))).flatten(1)
         logits: torch.Tensor = self.classifier(self.dropout(x))
         return logits
 
