@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgekit.core.observation import ObservableSession
+    from edgekit.core.op_profile import LoadDone, OpProfile, ProfileConfig
     from edgekit.core.target import Array
     from edgekit.targets.tflite.lowering import LoweredGraph
 
@@ -186,6 +187,23 @@ class TFLiteTarget:
             peak_memory_bytes=memory.peak_bytes if memory else None,
             notes=notes,
         )
+
+    def profile(
+        self, artifact: Path, config: ProfileConfig, done: LoadDone | None = None
+    ) -> OpProfile | Unavailable:
+        """Times single operators, of LiteRT and of XNNPACK; a dynamic batch at 1.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+            UnsupportedError: If LiteRT refuses the file, or its profiler fails.
+        """
+        from edgekit.targets.tflite.runtime import runtime_missing
+
+        if reason := runtime_missing():
+            return Unavailable(reason=reason)
+        from edgekit.targets.tflite.profiling.profile import profile_file
+
+        return profile_file(artifact, config, done)
 
     def inspect(self, path: Path) -> Inspection:
         """Static facts about a .tflite file; needs no runtime.
