@@ -112,7 +112,7 @@ def _load(
             def mark(name: str, marks: list[tuple[str, int]] = marks) -> None:
                 marks.append((name, perf_counter_ns()))
 
-            profiled_us.append(_timed(lambda mark=mark: session.marks(feeds, mark)))  # type: ignore[misc]
+            profiled_us.append(_timed(lambda mark=mark: session.marks(feeds, mark)))
             before = marks[0][1]
             for name, now in marks[1:]:
                 # Results within a loop or branch are part of the operator that holds it.

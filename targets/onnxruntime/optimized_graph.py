@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from edgekit.graph.quantized import read_float_reasons
 from edgekit.targets.onnxruntime.exactness import operators_in_float
 
 _SHOWN = 3
-_REORDERED = "com.microsoft.nchwc"
-_REORDERED_SUFFIX = "_nchwc"
+_ADDED = re.compile(r"(_nchwc|_token_\d+|_quant)$")
+"""What the runtime puts behind the name of a node, or of what it gives, that it rewrote."""
+
 _PLAIN_DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
@@ -55,6 +58,7 @@ class OptimizedGraph:
             for node in onnx.load(path, load_external_data=False).graph.node
             for name in node.output
         }
+        self._named = {node.name: node for node in self._producers.values() if node.name}
         rewritten = onnx.load(optimized)
         self._nodes = {node.name: node for node in rewritten.graph.node}
         self._values = {node.name: self._value(node) for node in rewritten.graph.node}
@@ -81,7 +85,7 @@ class OptimizedGraph:
             op=op if node.domain in _PLAIN_DOMAINS else f"{domain}::{op}",
             value=float_value_of(self._values[name] or name or node.output[0]),
             macs=sum(known) if len(known) == len(macs) else None,
-            reason=self._floats.get(node.output[0]),
+            reason=self._reason(node),
         )
 
     def notes(self) -> tuple[str, ...]:
@@ -97,11 +101,19 @@ class OptimizedGraph:
         return (note,)
 
     def _value(self, node: onnx.NodeProto) -> str:
-        """The file's value that a node gives; empty where it is the runtime's own."""
-        if node.domain == _REORDERED:
-            named = node.name.removesuffix(_REORDERED_SUFFIX)
-            return named if named in self._producers else ""
-        return next((name for name in node.output if name in self._producers), "")
+        """The file's value that a node gives; empty where it is the runtime's own.
+
+        Where the runtime changes the layout, it names what is given anew and keeps the name of
+        the node, or of what it gave.
+        """
+        given = next((name for name in node.output if name in self._producers), "")
+        kept = _ADDED.sub("", node.name)
+        if given or kept == node.name:
+            return given
+        if kept in self._producers:
+            return kept
+        known = self._named.get(kept)
+        return known.output[0] if known is not None else ""
 
     def _layers_of(self, value: str) -> set[str]:
         """Layers on the way back from a value to those that other nodes give."""
@@ -120,13 +132,21 @@ class OptimizedGraph:
                     waiting.append(source)
         return found
 
+    def _reason(self, node: onnx.NodeProto) -> str | None:
+        found = self._floats.get(node.output[0])
+        maker = self._producers.get(self._values[node.name])
+        if found is None or maker is None:
+            return found
+        return self._stated.get(maker.name, found)
+
     def _float_reasons(self, path: Path, rewritten: onnx.ModelProto) -> dict[str, str]:
         """Why nodes compute in float, by what they give, where the file quantizes activations."""
         quantizes = any(node.op_type == "QuantizeLinear" for node in self._producers.values())
+        self._stated: Mapping[str, str] = {}
         if not quantizes:
             return {}
-        stated = read_float_reasons(load_onnx(path))
+        self._stated = read_float_reasons(load_onnx(path))
         return {
             key.rpartition(" -> ")[2]: reason
-            for key, reason in operators_in_float(rewritten, stated).items()
+            for key, reason in operators_in_float(rewritten, self._stated).items()
         }

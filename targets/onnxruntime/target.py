@@ -30,6 +30,7 @@ from edgekit.targets.onnxruntime import INFO
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from edgekit.core.instruction_count import InstructionCount
     from edgekit.core.observation import ObservableSession
     from edgekit.core.op_profile import LoadDone, OpProfile, ProfileConfig
     from edgekit.core.target import Array
@@ -160,6 +161,20 @@ class OnnxRuntimeTarget:
         from edgekit.targets.onnxruntime.profiling import profile_file
 
         return profile_file(artifact, config, done)
+
+    def count_instructions(self, artifact: Path) -> InstructionCount | Unavailable:
+        """Counts the instructions of an inference under valgrind; an open batch is 1.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+            UnsupportedError: If the runtime refuses the file, or dies under valgrind.
+        """
+        if missing := _missing():
+            return missing
+        from edgekit.measure.instructions import count_instructions
+        from edgekit.targets.onnxruntime.arithmetic import arithmetic_of
+
+        return count_instructions(INFO.name, _FACTORY, artifact, arithmetic_of(artifact))
 
     def inspect(self, path: Path) -> Inspection:
         """Static facts about an ONNX file; needs no runtime.

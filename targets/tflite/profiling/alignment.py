@@ -63,6 +63,7 @@ _KNOWN: dict[str, frozenset[str]] = {
 
 _MATCH, _REPEATED, _ADDED, _FORBIDDEN = 4.0, 0.5, -0.5, -1e9
 _DROPPED = -0.1
+_BEHIND = -0.05
 _STATES = (0, 1)
 
 
@@ -123,7 +124,10 @@ def _advance(
             if matches:
                 gain, reached = (_REPEATED if state else _MATCH), 1
             else:
-                gain, reached = (_ADDED if added else _FORBIDDEN), state
+                # XNNPACK mostly reshapes before a product: what it adds belongs to what
+                # follows.
+                gain = (_ADDED + state * _BEHIND) if added else _FORBIDDEN
+                reached = state
             if score + gain > now[reached][place]:
                 now[reached][place] = score + gain
                 sources[reached][place] = source

@@ -28,7 +28,8 @@ VERIFIED = "2.1"
 # tag, type, start and length in microseconds, memory before and after, two numbers, source
 _EVENT = struct.Struct("<Qi4xQQ6q2Qi4x")
 _EVENT_TYPES = frozenset(1 << bit for bit in range(9))
-_RANKED_TYPE_BYTES = 1024
+_RANKED_TYPE_WORDS = 256
+_RANK_WORD, _RANK_BITS = 1, 0x7F
 _CPU = 1
 _READ, _WRITE = 0, 1
 
@@ -163,8 +164,9 @@ class NativeModel:
         for place in map(ctypes.c_size_t, range(count.value)):
             name = self._made(f"LiteRtGetSignature{side}Name", signature, place)
             tensor = self._made(f"LiteRtGetSignature{side}TensorByIndex", signature, place)
-            kind = ctypes.create_string_buffer(_RANKED_TYPE_BYTES)
+            kind = (ctypes.c_int32 * _RANKED_TYPE_WORDS)()
             self._call("LiteRtGetRankedTensorType", tensor, kind)
+            _close_sizes(kind)
             needs = self._made(
                 f"LiteRtGetCompiledModel{side}BufferRequirements",
                 self._compiled,
@@ -199,6 +201,13 @@ class NativeModel:
 
 def _handles(buffers: Sequence[tuple[str, Any]]) -> Any:
     return (ctypes.c_void_p * len(buffers))(*(buffer for _, buffer in buffers))
+
+
+def _close_sizes(kind: Any) -> None:
+    """Puts 1 for open sizes: element type, a word with the rank, then the sizes."""
+    rank = kind[_RANK_WORD] & _RANK_BITS
+    for place in range(_RANK_WORD + 1, _RANK_WORD + 1 + rank):
+        kind[place] = max(1, kind[place])
 
 
 def _event(fields: tuple[Any, ...]) -> Event:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from edgekit import errors
 from edgekit.core.metrics import Unavailable
@@ -193,19 +193,25 @@ def _answers(request: WorkRequest) -> Iterator[Start | Load]:
         assert worker.stdin is not None
         assert worker.stdout is not None
         count = 0
+        code = 0
         try:
             worker.stdin.write(request.model_dump_json())
             worker.stdin.close()
             for line in worker.stdout:
-                answer = _ANSWERS.validate_json(line)
+                try:
+                    answer = _ANSWERS.validate_json(line)
+                except ValidationError:
+                    break
                 if isinstance(answer, Failure):
                     raise getattr(errors, answer.error)(answer.message)
                 count += 1
                 yield answer
+            worker.stdout.close()
+            code = worker.wait()
         finally:
             worker.kill()
         if count != request.config.loads + 1:
-            raise _death(worker.wait(), said, request.artifact.name)
+            raise _death(code, said, request.artifact.name)
 
 
 def _death(code: int, said: IO[bytes], name: str) -> errors.UnsupportedError:
