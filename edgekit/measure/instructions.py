@@ -22,7 +22,7 @@ from edgekit.measure.callgrind_dump import read_dumps
 TOOL = "valgrind"
 RUNS = 3
 WARMUP_RUNS = 2
-TIMEOUT_S = 900.0
+TIMEOUT_S = 3600.0
 EMPTY = "empty"
 """Label of the dump of an empty call."""
 

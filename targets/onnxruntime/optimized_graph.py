@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,11 @@ class NodeFacts:
 
 
 class OptimizedGraph:
-    """Which layers of a file each node of the optimized graph stands for."""
+    """Which layers of a file each node of the optimized graph stands for.
+
+    Attributes:
+        nested: Names of nodes within the branches of others.
+    """
 
     def __init__(self, path: Path, optimized: Path) -> None:
         """Compares the two graphs.
@@ -61,6 +65,7 @@ class OptimizedGraph:
         self._named = {node.name: node for node in self._producers.values() if node.name}
         rewritten = onnx.load(optimized)
         self._nodes = {node.name: node for node in rewritten.graph.node}
+        self.nested = _nested_names(rewritten.graph)
         self._values = {node.name: self._value(node) for node in rewritten.graph.node}
         self._boundary = {value for value in self._values.values() if value}
         self._layers: dict[str, list[str]] = {}
@@ -150,3 +155,37 @@ class OptimizedGraph:
             key.rpartition(" -> ")[2]: reason
             for key, reason in operators_in_float(rewritten, self._stated).items()
         }
+
+
+def with_named_nodes(path: Path, folder: Path) -> Path:
+    """The file, or where nodes of it have no name a copy in which they have one.
+
+    The profiler tells of nodes by their names.
+    """
+    model = onnx.load(path)
+    nodes = list(_all_nodes(model.graph))
+    unnamed = [node for node in nodes if not node.name]
+    if not unnamed:
+        return path
+    taken = {node.name for node in nodes}
+    for place, node in enumerate(unnamed):
+        name = f"{node.op_type} without name {place}"
+        while name in taken:
+            name += "'"
+        node.name = name
+    copy = folder / path.name
+    onnx.save(model, copy)
+    return copy
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(inner)
+
+
+def _nested_names(graph: onnx.GraphProto) -> frozenset[str]:
+    outer = {node.name for node in graph.node}
+    return frozenset(node.name for node in _all_nodes(graph)) - outer

@@ -22,7 +22,7 @@ from edgekit.measure.feeds import random_feeds
 from edgekit.measure.latency import garbage_collector_off, warm_up
 from edgekit.measure.op_times import Conditions, OpTimes, restore_cut, summarize
 from edgekit.targets.onnxruntime import INFO
-from edgekit.targets.onnxruntime.optimized_graph import OptimizedGraph
+from edgekit.targets.onnxruntime.optimized_graph import OptimizedGraph, with_named_nodes
 from edgekit.targets.onnxruntime.runtime import OrtSession, one_line, start_quietly
 
 _RESOLUTION_US = 1.0
@@ -52,12 +52,11 @@ def profile_file(path: Path, config: ProfileConfig, done: LoadDone | None = None
     loads: list[OpTimes] = []
     first: list[_Event] = []
     with tempfile.TemporaryDirectory(prefix="edgekit-ort-") as folder:
-        graph: OptimizedGraph | None = None
+        path = with_named_nodes(path, Path(folder))
+        graph = OptimizedGraph(path, _optimized(path, config, Path(folder)))
         for _ in range(config.loads):
-            times, events = _load(path, config, Path(folder))
-            if not first:
-                first = events
-                graph = OptimizedGraph(path, _optimized(path, config, Path(folder)))
+            times, events = _load(path, config, Path(folder), graph.nested)
+            first = first or events
             if [item.node for item in events] != [item.node for item in first]:
                 raise UnsupportedError(
                     f"ONNX Runtime ran {path.name} in another way at each load."
@@ -65,7 +64,6 @@ def profile_file(path: Path, config: ProfileConfig, done: LoadDone | None = None
             loads.append(times)
             if done is not None:
                 done()
-    assert graph is not None
     facts = [_facts(graph, event, place) for place, event in enumerate(first)]
     conditions = Conditions(
         target=INFO.name,
@@ -77,7 +75,9 @@ def profile_file(path: Path, config: ProfileConfig, done: LoadDone | None = None
     return summarize(facts, loads, conditions, config)
 
 
-def _load(path: Path, config: ProfileConfig, folder: Path) -> tuple[OpTimes, list[_Event]]:
+def _load(
+    path: Path, config: ProfileConfig, folder: Path, nested: frozenset[str]
+) -> tuple[OpTimes, list[_Event]]:
     """One load: runs without the profiler, then runs with it."""
     with closing(OrtSession(path, RuntimeConfig(threads=config.threads))) as session:
         feeds = random_feeds(session.signature, SEED)
@@ -103,7 +103,7 @@ def _load(path: Path, config: ProfileConfig, folder: Path) -> tuple[OpTimes, lis
         ) from error
     finally:
         written = Path(profiled.end_profiling())
-    runs = read_runs(json.loads(written.read_bytes()))[-config.runs :]
+    runs = read_runs(json.loads(written.read_bytes()), nested)[-config.runs :]
     written.unlink()
     if any([item.node for item in run] != [item.node for item in runs[0]] for run in runs):
         raise UnsupportedError(
@@ -119,42 +119,40 @@ def _load(path: Path, config: ProfileConfig, folder: Path) -> tuple[OpTimes, lis
     ), runs[0]
 
 
-def read_runs(events: Sequence[dict[str, Any]]) -> list[list[_Event]]:
+def read_runs(
+    events: Sequence[dict[str, Any]], nested: frozenset[str] = frozenset()
+) -> list[list[_Event]]:
     """Nodes of each run of the main graph, in order, from the JSON of the profiler.
 
-    Nodes within the branches of another node lie within its time and are left out.
+    The profiler writes an event when it ends, so a run's own event follows those of its nodes.
+
+    Args:
+        events: What the profiler wrote.
+        nested: Nodes within the branches of others, whose time holds theirs.
     """
-    nodes = sorted(
-        (event for event in events if _is_node(event)),
-        key=lambda event: (event["ts"], -event["dur"]),
-    )
-    ends = sorted(
-        event["ts"] + event["dur"] for event in events if event.get("name") == "model_run"
-    )
-    runs: list[list[_Event]] = [[] for _ in ends]
-    run = 0
-    until = -1
-    for event in nodes:
-        while run < len(ends) and event["ts"] > ends[run]:
-            run += 1
-        if run == len(ends) or event["ts"] < until:
-            continue
-        until = event["ts"] + event["dur"]
-        details = event["args"]
-        runs[run].append(
-            _Event(
-                node=str(event["name"]).removesuffix(_SUFFIX),
-                op=str(details.get("op_name", "")),
-                provider=str(details.get("provider", "")),
-                shapes=details.get("output_type_shape", []),
-                elapsed_us=int(event["dur"]),
-            )
-        )
+    runs: list[list[_Event]] = []
+    nodes: list[_Event] = []
+    for event in events:
+        name = str(event.get("name", ""))
+        if name == "model_run":
+            runs.append(nodes)
+            nodes = []
+        elif event.get("cat") == "Node" and name.endswith(_SUFFIX):
+            node = name.removesuffix(_SUFFIX)
+            if node not in nested:
+                nodes.append(_event(node, event))
     return runs
 
 
-def _is_node(event: dict[str, Any]) -> bool:
-    return event.get("cat") == "Node" and str(event.get("name", "")).endswith(_SUFFIX)
+def _event(node: str, event: dict[str, Any]) -> _Event:
+    details = event["args"]
+    return _Event(
+        node=node,
+        op=str(details.get("op_name", "")),
+        provider=str(details.get("provider", "")),
+        shapes=details.get("output_type_shape", []),
+        elapsed_us=int(event["dur"]),
+    )
 
 
 def _facts(graph: OptimizedGraph, event: _Event, place: int) -> OpFacts:
