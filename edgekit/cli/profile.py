@@ -173,9 +173,9 @@ def _whole(profile: OpProfile) -> list[str]:
         f"profiler takes {_microseconds(profile.profiled_us.value)}."
     )
     conditions = (
-        f"{profile.loads} fresh loads of {profile.runs} runs, {profile.threads} {plural}, batch "
-        f"1; the clock behind the operators' times counts in steps of {profile.resolution_us:g} "
-        "µs."
+        f"{profile.loads} fresh loads of {profile.runs} runs each, the faster half of which "
+        f"counts; {profile.threads} {plural}, batch 1; the clock behind the operators' times "
+        f"counts in steps of {profile.resolution_us:g} µs."
     )
     return [whole, conditions]
 

@@ -116,8 +116,7 @@ class OpProfile(FrozenModel):
         device: Processor.
         threads: Threads given to the runtime.
         loads: Fresh loads.
-        runs: Profiled runs in each load; a fifth of them at each end, by their whole time, does
-            not count.
+        runs: Profiled runs in each load; the faster half of them, by their whole time, counts.
         method: How the times were taken, in a sentence.
         resolution_us: Step of the clock behind the operators' times, in microseconds.
         operators: In the order in which they run.

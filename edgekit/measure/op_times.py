@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,8 +20,9 @@ from edgekit.core.op_profile import (
 )
 from edgekit.measure.device import device_name
 
-TRIMMED_SHARE = 0.2
-"""Share of the runs of a load that does not count at each end, by the whole time of the run."""
+KEPT_SHARE = 0.5
+"""Share of the runs of a load that counts: the fastest, by the whole time of the run. What else
+the machine does can only add to a run, and adds to whatever operator it happens to strike."""
 
 COARSE_FROM = 0.2
 """Share of the sum that the clock's step may hide before a note says so."""
@@ -65,10 +67,9 @@ def summarize(
 ) -> OpProfile:
     """The profile over all loads.
 
-    A load's figure is the mean over its runs without the fifth that took longest and the fifth
-    that took shortest as a whole, so that the operators of a run stay together and add up. The
-    interval is Student's over the loads; where the clock cuts its readings it is widened by what
-    the cut can hide.
+    A load's figure is the mean over the faster half of its runs, by their whole time, so that the
+    operators of a run stay together and add up. The interval is Student's over the loads; where
+    the clock cuts its readings it is widened by what the cut can hide.
 
     Raises:
         ValueError: If there are fewer than two loads.
@@ -164,9 +165,8 @@ def _coarse(times: Floats, hidden: Floats, resolution_us: float) -> tuple[str, .
 
 
 def _mean_run(values: Floats, whole: Floats) -> Floats:
-    """Mean over the runs whose whole time is neither among the longest nor the shortest."""
-    cut = int(TRIMMED_SHARE * len(whole))
-    kept = np.argsort(whole, kind="stable")[cut : len(whole) - cut]
+    """Mean over the faster half of the runs."""
+    kept = np.argsort(whole, kind="stable")[: math.ceil(KEPT_SHARE * len(whole))]
     return np.asarray(values[kept].mean(axis=0))
 
 
