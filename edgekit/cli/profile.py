@@ -112,7 +112,7 @@ def _print(path: Path, profile: OpProfile, top: int) -> None:
     )
     for head, totals in (("Type", profile.by_type), ("Runs in", profile.by_partition)):
         results().print()
-        print_table(_total_columns(head), [_total(item) for item in totals])
+        print_table(_total_columns(head), [_total(item, profile.resolution_us) for item in totals])
     results().print()
     for line in _whole(profile):
         results().print(line, markup=False, soft_wrap=True)
@@ -150,13 +150,13 @@ def _total_columns(head: str) -> list[Column]:
     return [Column(head), *(Column(name, "right") for name in names)]
 
 
-def _total(item: ProfileTotal) -> tuple[str, ...]:
+def _total(item: ProfileTotal, step_us: float) -> tuple[str, ...]:
     from edgekit.report.figures import format_count
 
     return (
         item.key,
         str(item.operators),
-        _microseconds(item.time_us.value),
+        _microseconds(item.time_us.value, step_us if item.time_us.high > 0 else 0.0),
         f"{100 * item.share.value:.1f} %",
         _percent(item.share),
         "not known" if item.macs is None else format_count(item.macs) if item.macs else "",
