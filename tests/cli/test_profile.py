@@ -39,13 +39,13 @@ def network() -> onnx.ModelProto:
         )
         for name, shape in shapes.items()
     ]
-    around = {"pads": [1, 1, 1, 1]}
+    around = [1, 1, 1, 1]
     nodes = [
         helper.make_node("Conv", ["image", "light"], ["a"], name="a"),
         helper.make_node("Relu", ["a"], ["b"], name="b"),
-        helper.make_node("Conv", ["b", "widening"], ["c"], name="c", **around),
+        helper.make_node("Conv", ["b", "widening"], ["c"], name="c", pads=around),
         helper.make_node("Relu", ["c"], ["d"], name="d"),
-        helper.make_node("Conv", ["d", "heavy"], ["e"], name="e", **around),
+        helper.make_node("Conv", ["d", "heavy"], ["e"], name="e", pads=around),
         helper.make_node("Relu", ["e"], ["f"], name="f"),
         helper.make_node("GlobalAveragePool", ["f"], ["g"], name="g"),
         helper.make_node("Flatten", ["g"], ["h"], name="h"),
