@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,9 @@ class OptimizedGraph:
         }
         self._named = {node.name: node for node in self._producers.values() if node.name}
         rewritten = onnx.load(optimized)
-        self._nodes = {node.name: node for node in rewritten.graph.node}
+        nodes = rewritten.graph.node
+        keys = self.keys([(node.name, node.op_type) for node in nodes])
+        self._nodes = dict(zip(keys, nodes, strict=True))
         self.nested = _nested_names(rewritten.graph)
         self._values = {node.name: self._value(node) for node in rewritten.graph.node}
         self._boundary = {value for value in self._values.values() if value}
@@ -78,11 +81,31 @@ class OptimizedGraph:
         self._left = sorted(set(self._macs) - taken)
         self._floats = self._float_reasons(path, rewritten)
 
-    def facts(self, name: str, op: str) -> NodeFacts:
-        """What is known of a node by its name and type."""
-        node = self._nodes.get(name)
+    def keys(self, nodes: Sequence[tuple[str, str]]) -> list[str]:
+        """What tells nodes apart in every load: names of the file, else type and number.
+
+        The runtime numbers the nodes that it adds in an order that differs from load to load.
+
+        Args:
+            nodes: Names and types in the order in which they run.
+        """
+        found = []
+        counts: Counter[str] = Counter()
+        for name, op in nodes:
+            kept = _ADDED.sub("", name)
+            if kept in self._producers or kept in self._named:
+                found.append(name)
+                continue
+            found.append(f"{op} #{counts[op]}")
+            counts[op] += 1
+        return found
+
+    def facts(self, key: str, op: str) -> NodeFacts:
+        """What is known of a node by its key and type."""
+        node = self._nodes.get(key)
         if node is None:
-            return NodeFacts(op, name, None, None)
+            return NodeFacts(op, "", None, None)
+        name = node.name
         macs = [self._macs[layer] for layer in self._layers[name]]
         known = [item for item in macs if item is not None]
         domain = node.domain.removeprefix("com.microsoft.")

@@ -57,14 +57,18 @@ def profile_file(path: Path, config: ProfileConfig, done: LoadDone | None = None
         for _ in range(config.loads):
             times, events = _load(path, config, Path(folder), graph.nested)
             first = first or events
-            if [item.node for item in events] != [item.node for item in first]:
+            if _keys(graph, events) != _keys(graph, first):
                 raise UnsupportedError(
                     f"ONNX Runtime ran {path.name} in another way at each load."
                 )
             loads.append(times)
             if done is not None:
                 done()
-    facts = [_facts(graph, event, place) for place, event in enumerate(first)]
+    keys = _keys(graph, first)
+    facts = [
+        _facts(graph, event, key, place)
+        for place, (event, key) in enumerate(zip(first, keys, strict=True))
+    ]
     conditions = Conditions(
         target=INFO.name,
         runtime=runtime,
@@ -155,9 +159,13 @@ def _event(node: str, event: dict[str, Any]) -> _Event:
     )
 
 
-def _facts(graph: OptimizedGraph, event: _Event, place: int) -> OpFacts:
+def _keys(graph: OptimizedGraph, events: Sequence[_Event]) -> list[str]:
+    return graph.keys([(event.node, event.op) for event in events])
+
+
+def _facts(graph: OptimizedGraph, event: _Event, key: str, place: int) -> OpFacts:
     dtype, shape = next(iter(event.shapes[0].items())) if event.shapes else ("", ())
-    known = graph.facts(event.node, event.op)
+    known = graph.facts(key, event.op)
     return OpFacts(
         index=place,
         op=known.op,

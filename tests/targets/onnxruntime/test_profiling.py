@@ -11,6 +11,7 @@ import pytest
 from edgekit.core.op_profile import OpProfile, ProfileConfig
 from edgekit.targets.onnxruntime.profiling import profile_file, read_runs
 from edgekit.targets.onnxruntime.target import create_target
+from tests.cli.test_profile import network
 
 CONFIG = ProfileConfig(loads=2, runs=5, warmup_runs=2)
 
@@ -71,3 +72,12 @@ def test_two_threads(tmp_path: Path) -> None:
         ("Relu", (1, 8), 0)
     ]
     assert profile.sum_us.value == pytest.approx(profile.operators[0].time_us.value)
+
+
+def test_nodes_that_the_runtime_names_anew_in_each_load(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(network(), path)
+    config = ProfileConfig(loads=12, runs=2, warmup_runs=0)
+    profile = profile_file(path, config)
+    assert [item.name for item in profile.operators if item.macs] == ["b", "d", "f", "scores"]
+    assert not profile.notes or "too coarse" in profile.notes[0]
