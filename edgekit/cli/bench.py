@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 Warmup = Annotated[int, option(BenchConfig, "warmup_runs", "--warmup", metavar="N", min=0)]
 Runs = Annotated[int, option(BenchConfig, "runs", "--runs", metavar="N", min=1)]
 Loads = Annotated[int, option(LoadPlan, "loads", "--loads", metavar="N", min=MIN_LOADS)]
+Instructions = Annotated[
+    bool,
+    typer.Option(
+        "--instructions",
+        help="Count the instructions of one inference with valgrind instead of the time; with "
+        "--vs of both, and their ratio.",
+    ),
+]
 Memory = Annotated[bool, option(BenchConfig, "memory", "--memory/--no-memory")]
 
 
@@ -33,6 +41,7 @@ def command(
     runs: Runs = 100,
     loads: Loads = 12,
     memory: Memory = True,
+    instructions: Instructions = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure latency on random inputs: A alone with its memory, or A against B.
@@ -41,6 +50,12 @@ def command(
     in random order; the ratio comes with its 95 % interval over loads.
     """
     from edgekit.cli.output import print_json
+
+    if instructions:
+        from edgekit.cli.instructions import show_instructions
+
+        show_instructions(artifact, versus, threads, as_json=as_json)
+        return
 
     config = BenchConfig(threads=threads, warmup_runs=warmup_runs, runs=runs, memory=memory)
     if versus is None:

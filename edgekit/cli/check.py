@@ -91,10 +91,14 @@ Margin = Annotated[float | None, _tolerance("margin", "--margin", "POINTS")]
 Latency = Annotated[float | None, _tolerance("latency_tolerance", "--latency-tolerance", "SHARE")]
 Size = Annotated[float | None, _tolerance("size_tolerance", "--size-tolerance", "SHARE")]
 Memory = Annotated[float | None, _tolerance("memory_tolerance", "--memory-tolerance", "SHARE")]
+InstructionShare = Annotated[
+    float | None, _tolerance("instruction_tolerance", "--instruction-tolerance", "SHARE")
+]
 Confidence = Annotated[float | None, _tolerance("confidence", "--confidence", "SHARE")]
 Threads = Annotated[int | None, _tolerance("threads", "--threads", "N")]
 GateLatency = Annotated[bool | None, _switch("latency", "latency")]
 GateMemory = Annotated[bool | None, _switch("memory", "memory")]
+GateInstructions = Annotated[bool | None, _switch("instructions", "instructions")]
 JsonLines = Annotated[
     bool,
     typer.Option(
@@ -134,10 +138,12 @@ def command(
     latency_tolerance: Latency = None,
     size_tolerance: Size = None,
     memory_tolerance: Memory = None,
+    instruction_tolerance: InstructionShare = None,
     confidence: Confidence = None,
     threads: Threads = None,
     latency: GateLatency = None,
     memory: GateMemory = None,
+    instructions: GateInstructions = None,
     as_json: AsJson = False,
     json_lines: JsonLines = False,
     junit: Junit = None,
@@ -145,7 +151,7 @@ def command(
     report: Report = None,
     summary: Summary = None,
 ) -> None:
-    """Check artifacts against a baseline: accuracy, latency, size, memory.
+    """Check artifacts against a baseline: accuracy, latency, size, memory, instructions.
 
     Exit code 0: everything passes. 4: something fails, or cannot be told and
     --on-unknown is fail. 2: wrong usage, such as no baseline.
@@ -161,10 +167,12 @@ def command(
         "latency_tolerance": latency_tolerance,
         "size_tolerance": size_tolerance,
         "memory_tolerance": memory_tolerance,
+        "instruction_tolerance": instruction_tolerance,
         "confidence": confidence,
         "threads": threads,
         "latency": latency,
         "memory": memory,
+        "instructions": instructions,
     }
     request = CheckRequest(
         paths=tuple(paths),

@@ -45,6 +45,9 @@ COMMANDS: dict[str, CommandEntry] = {
         "edgekit.cli.compare", "Compare artifacts layer by layer, and name the first culprit."
     ),
     "bench": CommandEntry("edgekit.cli.bench", "Measure latency of one artifact, or of two."),
+    "profile": CommandEntry(
+        "edgekit.cli.profile", "Show where the time goes, operator by operator."
+    ),
     "check": CommandEntry(
         "edgekit.cli.check", "Check artifacts against a baseline; exit code 4 on a regression."
     ),

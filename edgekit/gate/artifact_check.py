@@ -10,6 +10,7 @@ from edgekit.errors import InputError
 from edgekit.gate.accuracy_check import check_accuracy
 from edgekit.gate.baseline import Baseline, KeptArtifact, signature_texts
 from edgekit.gate.case import Case, CheckContext
+from edgekit.gate.instructions import check_instructions
 from edgekit.gate.latency import LatencyJudgement, gate_latency
 from edgekit.gate.subject import Subject, loader_of, measurable, peak_memory_of
 from edgekit.gate.values import judge_bytes
@@ -50,6 +51,8 @@ def check_artifact(context: CheckContext, subject: Subject) -> Iterator[Finding]
     yield check_environment(context, case)
     yield check_accuracy(context, case)
     yield check_latency(context, case)
+    if context.options.instructions:
+        yield check_instructions(context, case)
     yield judge_bytes(
         "size", subject.name, entry.size_bytes, subject.size_bytes, context.options.size_tolerance
     )

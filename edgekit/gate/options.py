@@ -30,6 +30,13 @@ class GateOptions(FrozenModel):
     memory_tolerance: float = Field(
         0.05, ge=0, le=10, description="Share by which peak memory may grow."
     )
+    # The same file counts the same within about 1e-3, see docs/instructions.md.
+    instruction_tolerance: float = Field(
+        0.01,
+        ge=0.002,
+        le=10,
+        description="Share by which instructions may grow, 0.002 or more.",
+    )
     confidence: float = Field(
         0.98,
         ge=0.8,
@@ -38,6 +45,9 @@ class GateOptions(FrozenModel):
     )
     latency: bool = Field(True, description="Gate latency.")
     memory: bool = Field(True, description="Gate peak memory.")
+    instructions: bool = Field(
+        False, description="Gate the instructions of an inference, counted with valgrind."
+    )
     threads: int = Field(1, ge=1, description="Threads given to the runtime.")
 
 

@@ -15,7 +15,9 @@ from edgekit.measure.latency import LatencyRatio
 
 REPORT_SCHEMA_VERSION = 1
 
-type Gate = Literal["baseline", "environment", "accuracy", "latency", "size", "memory"]
+type Gate = Literal[
+    "baseline", "environment", "accuracy", "latency", "instructions", "size", "memory"
+]
 
 
 class Verdict(StrEnum):
@@ -39,7 +41,7 @@ class Finding(FrozenModel):
         remedy: What would tell, or what to do; empty where nothing has to be done.
         before: Figure of the baseline in ``unit``; None where there is none to compare with.
         now: Figure of the artifact in ``unit``.
-        unit: ``"share"``, ``"ms"`` or ``"bytes"``; empty without figures.
+        unit: ``"share"``, ``"ms"``, ``"bytes"`` or ``"instructions"``; empty without figures.
         minimum_effect: The smallest worsening, as a share, that this measurement would have
             failed in nine of ten cases; None where nothing was measured.
         needed: Loads or samples that would probably tell; None where none would or the verdict
@@ -56,7 +58,7 @@ class Finding(FrozenModel):
     remedy: str = ""
     before: float | None = None
     now: float | None = None
-    unit: Literal["", "share", "ms", "bytes"] = ""
+    unit: Literal["", "share", "ms", "bytes", "instructions"] = ""
     minimum_effect: float | None = None
     needed: int | None = None
     paired: PairedAccuracy | None = None

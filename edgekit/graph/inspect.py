@@ -31,6 +31,7 @@ from edgekit.graph.passes.lift_constants import LiftConstants
 from edgekit.graph.signature import signature_of
 from edgekit.graph.values import constant_array, int_attribute, is_op
 
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _NO_PARAMETERS = (ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING)
 
 
@@ -73,13 +74,26 @@ def count_macs(model: ir.Model) -> int | None:
     """
     total = 0
     for node in model.graph:
-        if not is_op(node, "Conv", "ConvTranspose", "Gemm", "MatMul"):
+        if not is_op(node, *_LAYERS):
             continue
         macs = _macs(node)
         if macs is None:
             return None
         total += macs
     return total
+
+
+def layer_macs(path: Path) -> dict[str, int | None]:
+    """Multiply-accumulates of each layer of an ONNX file, by the value that it gives.
+
+    Raises:
+        InputError: If the file is missing or damaged.
+    """
+    return {
+        str(node.outputs[0].name): _macs(node)
+        for node in _with_shapes(load_onnx(path)).graph
+        if is_op(node, *_LAYERS)
+    }
 
 
 def _macs(node: ir.Node) -> int | None:

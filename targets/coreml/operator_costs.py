@@ -29,7 +29,7 @@ def shapes_of(function: Function) -> dict[str, tuple[int, ...]]:
 
 def count_macs(block: Block, shapes: Shapes) -> int:
     """Multiply-accumulates of one run of a block."""
-    return sum(_macs(operation, shapes) for operation in block.operations)
+    return sum(macs_of(operation, shapes) for operation in block.operations)
 
 
 def _shape(operation: Operation, name: str, shapes: Shapes) -> tuple[int, ...]:
@@ -42,7 +42,8 @@ def _shape(operation: Operation, name: str, shapes: Shapes) -> tuple[int, ...]:
     return shapes.get(binding, ())
 
 
-def _macs(operation: Operation, shapes: Shapes) -> int:
+def macs_of(operation: Operation, shapes: Shapes) -> int:
+    """Multiply-accumulates of one run of an operator."""
     if operation.type not in {"conv", "conv_transpose", "linear", "matmul"}:
         return 0
     output = math.prod(shapes[operation.outputs[0].name])

@@ -68,6 +68,17 @@ class MilSession:
             found = model.predict(self._map.stored(feeds), observer=observer)
         return self._map.restored(found)
 
+    def marks(self, feeds: Mapping[str, Array], mark: Callable[[str], None]) -> None:
+        """Runs once and tells how far it is; see ``reached`` of `MilModel.predict`.
+
+        Raises:
+            InputError: If a feed is missing or has the wrong shape or dtype.
+        """
+        model = self._open()
+        check_feeds(self.signature, feeds)
+        with _threads(self._threads):
+            model.predict(self._map.stored(feeds), reached=mark)
+
     def close(self) -> None:
         """Frees the model; the session cannot be used afterwards."""
         self._model = None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgekit.core.observation import ObservableSession
+    from edgekit.core.op_profile import LoadDone, OpProfile, ProfileConfig
     from edgekit.core.target import Array
 
 _FACTORY = "edgekit.targets.coreml.target:create_target"
@@ -115,6 +116,19 @@ class CoreMLTarget:
         from edgekit.measure.artifact_latency import measure_artifact
 
         return measure_artifact(self, artifact, config, target_factory=_FACTORY)
+
+    def profile(
+        self, artifact: Path, config: ProfileConfig, done: LoadDone | None = None
+    ) -> OpProfile | Unavailable:
+        """Times single operators in the edgekit MIL runtime, not Apple's; an open batch at 1.
+
+        Raises:
+            InputError: If it is missing, damaged or of another format.
+            UnsupportedError: If the runtime refuses it.
+        """
+        from edgekit.targets.coreml.profiling import profile_package
+
+        return profile_package(artifact, config, done)
 
     def inspect(self, path: Path) -> Inspection:
         """Static facts about a package; needs no coremltools.

@@ -160,7 +160,17 @@ def float_operators(artifact: Path, stated: Mapping[str, str]) -> dict[str, str]
         artifact: The ONNX file.
         stated: Why nodes of the graph are to compute in float, by name.
     """
-    graph = _optimized(artifact).graph
+    return operators_in_float(_optimized(artifact), stated)
+
+
+def operators_in_float(optimized: onnx.ModelProto, stated: Mapping[str, str]) -> dict[str, str]:
+    """Operators on floats of a graph that ONNX Runtime made, each with the reason.
+
+    Args:
+        optimized: The graph.
+        stated: As in `float_operators`.
+    """
+    graph = optimized.graph
     runtime = f"ONNX Runtime {onnxruntime.__version__}"
     on_floats = {item.name for item in graph.input if item.type.tensor_type.elem_type in _FLOATS}
     found = {}

@@ -123,8 +123,21 @@ class OrtSession:
         return self._session
 
 
-def start_quietly(model: str | bytes, threads: int, *, optimize: bool = True) -> Any:
-    """A session without log output; raises what ONNX Runtime raises."""
+def start_quietly(
+    model: str | bytes,
+    threads: int,
+    *,
+    optimize: bool = True,
+    adjust: Callable[[Any], None] = lambda options: None,
+) -> Any:
+    """A session without log output; raises what ONNX Runtime raises.
+
+    Args:
+        model: File or its content.
+        threads: Threads within an operator.
+        optimize: Whether the runtime may rewrite the graph.
+        adjust: Changes the session's options before it starts.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -134,6 +147,7 @@ def start_quietly(model: str | bytes, threads: int, *, optimize: bool = True) ->
     options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    adjust(options)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -30,7 +30,9 @@ from edgekit.targets.onnxruntime import INFO
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from edgekit.core.instruction_count import InstructionCount
     from edgekit.core.observation import ObservableSession
+    from edgekit.core.op_profile import LoadDone, OpProfile, ProfileConfig
     from edgekit.core.target import Array
 
 _FACTORY = "edgekit.targets.onnxruntime.target:create_target"
@@ -144,6 +146,35 @@ class OnnxRuntimeTarget:
         from edgekit.measure.artifact_latency import measure_artifact
 
         return measure_artifact(self, artifact, config, target_factory=_FACTORY, preload=_PRELOAD)
+
+    def profile(
+        self, artifact: Path, config: ProfileConfig, done: LoadDone | None = None
+    ) -> OpProfile | Unavailable:
+        """Times single nodes of the graph that ONNX Runtime makes of a file; an open batch at 1.
+
+        Raises:
+            InputError: If it is missing, damaged or of another format.
+            UnsupportedError: If the runtime refuses it.
+        """
+        if missing := _missing():
+            return missing
+        from edgekit.targets.onnxruntime.profiling import profile_file
+
+        return profile_file(artifact, config, done)
+
+    def count_instructions(self, artifact: Path) -> InstructionCount | Unavailable:
+        """Counts the instructions of an inference under valgrind; an open batch is 1.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+            UnsupportedError: If the runtime refuses the file, or dies under valgrind.
+        """
+        if missing := _missing():
+            return missing
+        from edgekit.measure.instructions import count_instructions
+        from edgekit.targets.onnxruntime.arithmetic import arithmetic_of
+
+        return count_instructions(INFO.name, _FACTORY, artifact, arithmetic_of(artifact))
 
     def inspect(self, path: Path) -> Inspection:
         """Static facts about an ONNX file; needs no runtime.

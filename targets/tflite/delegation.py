@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _DELEGATE = "DELEGATE"
 
@@ -16,11 +16,14 @@ class Delegation:
         partitions: Parts of the graph that the delegate runs, each as one node.
         delegated: Operators inside those parts.
         total: Operators of the graph.
+        parts: Operators inside each of those parts by their places, in the order in which the
+            parts run.
     """
 
     partitions: int
     delegated: int
     total: int
+    parts: tuple[tuple[int, ...], ...] = field(default=(), compare=False)
 
     @property
     def complete(self) -> bool:
@@ -49,8 +52,9 @@ def delegation_of(nodes: Iterable[Mapping[str, object]]) -> Delegation:
     producers = {
         index: place for place, node in enumerate(operators) for index in _indices(node["outputs"])
     }
-    inside: set[int] = set()
+    members = []
     for part in parts:
+        inside: set[int] = set()
         seen = set(_indices(part["inputs"]))
         waiting = list(_indices(part["outputs"]))
         while waiting:
@@ -62,7 +66,9 @@ def delegation_of(nodes: Iterable[Mapping[str, object]]) -> Delegation:
             if place is not None:
                 inside.add(place)
                 waiting += _indices(operators[place]["inputs"])
-    return Delegation(len(parts), len(inside), len(operators))
+        members.append(tuple(sorted(inside)))
+    delegated = len({place for part in members for place in part})
+    return Delegation(len(parts), delegated, len(operators), tuple(members))
 
 
 def _indices(value: object) -> Sequence[int]:

@@ -109,6 +109,16 @@ def count_macs(file: ModelFile) -> tuple[int | None, str]:
     return total, ""
 
 
+def macs_of(graph: FileGraph, op: FileOperator) -> int | None:
+    """Multiply-accumulates of one operator; None where the file does not tell them."""
+    if op.custom or op.name in _UNCOUNTED:
+        return None
+    try:
+        return _operator_macs(graph, op)
+    except IndexError:
+        return None
+
+
 def _operator_macs(graph: FileGraph, op: FileOperator) -> int | None:
     """Multiply-accumulates of one operator; None when a shape is open."""
     if op.name == "BATCH_MATMUL":

@@ -123,13 +123,9 @@ class LiteRTSession:
         """
         if self._interpreter is None:
             raise UsageError(f"The session of {self._path.name} is closed; load it again.")
-        check_feeds(self._signature, feeds)
-        details = {item["index"]: item for item in self._interpreter.get_input_details()}
-        stored = [
-            (index, to_stored(spec, feeds[spec.name], details[index]["dtype"]().dtype))
-            for spec, index in zip(self._signature.inputs, self._inputs, strict=True)
-        ]
-        self._resize([array.shape for _, array in stored])
+        arrays = self.stored_feeds(feeds)
+        self._resize([array.shape for array in arrays])
+        stored = list(zip(self._inputs, arrays, strict=True))
         interpreter = self._interpreter
 
         def invoke() -> list[Array]:
@@ -143,6 +139,19 @@ class LiteRTSession:
             return [interpreter.get_tensor(index) for index in self._outputs]
 
         return invoke
+
+    def stored_feeds(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """Feeds as the file's inputs hold them, in its order.
+
+        Raises:
+            InputError: If a feed is missing or has the wrong shape or dtype.
+        """
+        check_feeds(self._signature, feeds)
+        details = {item["index"]: item for item in self._interpreter.get_input_details()}
+        return [
+            to_stored(spec, feeds[spec.name], details[index]["dtype"]().dtype)
+            for spec, index in zip(self._signature.inputs, self._inputs, strict=True)
+        ]
 
     def close(self) -> None:
         """Frees the interpreter; the session cannot be used afterwards."""

@@ -32,7 +32,9 @@ from edgekit.targets.tflite import INFO
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from edgekit.core.instruction_count import InstructionCount
     from edgekit.core.observation import ObservableSession
+    from edgekit.core.op_profile import LoadDone, OpProfile, ProfileConfig
     from edgekit.core.target import Array
     from edgekit.targets.tflite.lowering import LoweredGraph
 
@@ -186,6 +188,39 @@ class TFLiteTarget:
             peak_memory_bytes=memory.peak_bytes if memory else None,
             notes=notes,
         )
+
+    def profile(
+        self, artifact: Path, config: ProfileConfig, done: LoadDone | None = None
+    ) -> OpProfile | Unavailable:
+        """Times single operators, of LiteRT and of XNNPACK; a dynamic batch at 1.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+            UnsupportedError: If LiteRT refuses the file, or its profiler fails.
+        """
+        from edgekit.targets.tflite.runtime import runtime_missing
+
+        if reason := runtime_missing():
+            return Unavailable(reason=reason)
+        from edgekit.targets.tflite.profiling.profile import profile_file
+
+        return profile_file(artifact, config, done)
+
+    def count_instructions(self, artifact: Path) -> InstructionCount | Unavailable:
+        """Counts the instructions of an inference under valgrind; an open batch is 1.
+
+        Raises:
+            InputError: If the file is missing, damaged or of another format.
+            UnsupportedError: If the runtime refuses the file, or dies under valgrind.
+        """
+        from edgekit.targets.tflite.runtime import runtime_missing
+
+        if reason := runtime_missing():
+            return Unavailable(reason=reason)
+        from edgekit.measure.instructions import count_instructions
+        from edgekit.targets.tflite.arithmetic import arithmetic_of
+
+        return count_instructions(INFO.name, _FACTORY, artifact, arithmetic_of(artifact))
 
     def inspect(self, path: Path) -> Inspection:
         """Static facts about a .tflite file; needs no runtime.

@@ -16,6 +16,8 @@ _RULES = {
     "accuracy": "The artifact is not less accurate than the baseline by more than the margin.",
     "latency": "The artifact is not slower than the baseline by more than the tolerance.",
     "size": "The artifact is not larger than the baseline by more than the tolerance.",
+    "instructions": "An inference does not take more instructions than that of the baseline's "
+    "artifact and the tolerance.",
     "memory": "The artifact does not need more memory than the baseline and the tolerance.",
 }
 

@@ -28,9 +28,13 @@ def culprit_text(finding: Finding) -> str:
 def effect_figure(finding: Finding) -> str:
     """The worsening that would have been found; empty where nothing was measured.
 
-    Size and memory are compared as they are: what is beyond the tolerance is found.
+    Size, memory and instructions are compared as they are: what is beyond the tolerance is found.
     """
-    if finding.minimum_effect is None or finding.gate in ("size", "memory"):
+    if finding.minimum_effect is None or finding.gate in (
+        "size",
+        "memory",
+        "instructions",
+    ):
         return ""
     if finding.gate == "accuracy":
         return f"{100 * finding.minimum_effect:.2f} points"

@@ -94,6 +94,7 @@ class MilModel:
         *,
         state: State | None = None,
         observer: Observer | None = None,
+        reached: Callable[[str], None] | None = None,
     ) -> dict[str, Array]:
         """Runs once.
 
@@ -102,6 +103,8 @@ class MilModel:
             state: For models with states; changed. None begins anew.
             observer: Called with the name and the array of each result within the program; what
                 it returns replaces that array, unless it is None.
+            reached: Called with the name of each result as soon as it is there, and with "" when
+                the first operator begins; in place of ``observer``.
 
         Returns:
             Arrays by output name; for classifiers the best class, and probabilities by class.
@@ -120,6 +123,9 @@ class MilModel:
         # Operators write into these tensors, so the state needs no update afterwards.
         values.update(held.values)
         seen = None if observer is None else _observing(observer, self._results)
+        if reached is not None:
+            seen = _reaching(reached)
+            reached("")
         with torch.inference_mode():
             self._planner.current = values
             self._planner.observer = seen
@@ -199,6 +205,13 @@ def _result_types(operations: Any, inputs: tuple[NamedType, ...]) -> dict[str, A
         for block in operation.blocks:
             found.update(_result_types(block.operations, block.inputs))
     return found
+
+
+def _reaching(reached: Callable[[str], None]) -> Callable[[str, Any], Any]:
+    def seen(name: str, value: Any) -> None:
+        reached(name)
+
+    return seen
 
 
 def _observing(observer: Observer, types: Mapping[str, Any]) -> Callable[[str, Any], Any]:

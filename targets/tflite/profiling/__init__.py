@@ -1,0 +1,1 @@
+"""Time of single operators in LiteRT, by its own profiler."""
