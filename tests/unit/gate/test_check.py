@@ -27,6 +27,7 @@ from edgekit.gate.check import CheckRequest, run_check
 from edgekit.gate.culprit import Blame, CulpritRequest
 from edgekit.gate.options import Budget
 from edgekit.gate.verdict import CheckReport, Finding, Gate, Verdict
+from edgekit.measure.accuracy import classify
 from edgekit.targets.onnxruntime.target import create_target
 from tests.unit.gate.conftest import Bench, write_classifier, write_samples
 
@@ -297,7 +298,6 @@ def test_each_file_has_its_own_preprocessing(
     bench.update()
     write_classifier(bench.artifact, preprocessing=wrong)
     used: list[Any] = []
-    classify = subject.classify
 
     def spy(session: Any, dataset: Any, preprocessing: Any, **more: Any) -> Any:
         used.append(preprocessing)
@@ -317,7 +317,6 @@ def test_a_runtime_that_became_worse_is_no_pass(
     bench.update()
     monkeypatch.setattr(artifact_check, "device_name", lambda: "Other CPU")
     assert said(run_check(bench.request()), "accuracy").verdict is Verdict.PASS
-    classify = subject.classify
 
     def broken(*given: Any, **more: Any) -> Any:
         found = classify(*given, **more)
