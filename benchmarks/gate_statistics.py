@@ -17,7 +17,7 @@ EDGEKIT_DATA for accuracy:
         [--form "tflite int8"]
 
 Trials are added to benchmarks/results/gate_statistics.jsonl as they come, and those that are
-there are not made again; the table goes to gate_statistics.md.
+there are not made again; the table goes to gate_statistics.md and gate_statistics.json.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
+from scipy.stats import beta
 
 from edgekit.core.paired_accuracy import PairedAccuracy
 from edgekit.core.target import RuntimeConfig
@@ -49,7 +50,9 @@ from edgekit.pipeline.registry import get_target
 
 RESULTS = Path(__file__).parent / "results"
 TRIALS = RESULTS / "gate_statistics.jsonl"
+SUMMARY = RESULTS / "gate_statistics.json"
 FLIPS = RESULTS / "gate_statistics_flips.json"
+VERDICTS = ("fail", "cannot tell", "pass")
 OPTIONS = GateOptions()
 BUDGET_S = 60.0
 LAYERS, CHANNELS, SIDE = 20, 16, 24
@@ -341,7 +344,7 @@ def latency_rows(trials: list[Trial]) -> Iterator[str]:
             ratios = np.array([item.ratio for item in found])
             seconds = np.array([item.seconds for item in found])
             said = [item.verdict for item in found]
-            shares = [f"{said.count(w)}" for w in ("fail", "cannot tell", "pass")]
+            shares = [f"{said.count(word)}" for word in VERDICTS]
             yield (
                 f"| {form} | {pair} | {len(found)} | {' | '.join(shares)} | "
                 f"{np.median(ratios):.4f} | {100 * ratios.std():.2f} % | "
@@ -359,6 +362,49 @@ def write_table() -> None:
     if FLIPS.exists():
         parts.append(accuracy_part())
     (RESULTS / "gate_statistics.md").write_text("\n".join(parts))
+    SUMMARY.write_text(json.dumps(latency_summary(trials), indent=1) + "\n")
+
+
+def latency_summary(trials: list[Trial]) -> list[dict[str, Any]]:
+    """The figures of the table on latency, one entry for each form and pair."""
+    entries = []
+    for form in FORMS:
+        for pair in PAIRS:
+            found = [item for item in trials if (item.form, item.pair) == (form, pair)]
+            if not found:
+                continue
+            said = [item.verdict for item in found]
+            seconds = [item.seconds for item in found]
+            entries.append(
+                {
+                    "form": form,
+                    "pair": pair,
+                    "trials": len(found),
+                    **{word: said.count(word) for word in VERDICTS},
+                    "verdict_s_p50": round(float(np.median(seconds)), 2),
+                    "verdict_s_p90": round(float(np.percentile(seconds, 90)), 2),
+                    "median_ratio": round(float(np.median([item.ratio for item in found])), 4),
+                }
+            )
+    return entries
+
+
+def bounds(trials: list[Trial]) -> str:
+    """Rates of errors over all forms in words, with exact (Clopper-Pearson) upper bounds."""
+    sentences = []
+    for what, pairs, wrong in (
+        ("False alarms on what is equally fast", ("same file", "other weights"), "fail"),
+        ("Slowdowns of 5 % that were not found", ("+5 %",), ""),
+        ("Slowdowns of 10 % that were not found", ("+10 %",), ""),
+    ):
+        found = [item for item in trials if item.pair in pairs]
+        missed = sum(item.verdict == wrong if wrong else item.verdict != "fail" for item in found)
+        if found:
+            most = beta.ppf(0.95, missed + 1, len(found) - missed)
+            sentences.append(
+                f"{what}: {missed} of {len(found)} (at most {most:.1%} with a confidence of 95 %)."
+            )
+    return " ".join(sentences)
 
 
 def latency_part(trials: list[Trial]) -> str:
@@ -367,6 +413,7 @@ def latency_part(trials: list[Trial]) -> str:
     medians = ", ".join(
         f"{form} {np.median([item.ms for item in trials if item.form == form]):.2f} ms"
         for form in FORMS
+        if any(item.form == form for item in trials)
     )
     conditions = (
         f"{device_name()}, 1 thread, each trial in a process of its own. The network has {LAYERS} "
@@ -381,7 +428,7 @@ def latency_part(trials: list[Trial]) -> str:
         "time of a verdict, median / p90 | loads |"
     )
     rows = (header, "|" + "---|" * 10, *latency_rows(trials))
-    return "\n".join(["## Latency", "", conditions, "", *rows, ""])
+    return "\n".join(["## Latency", "", conditions, "", bounds(trials), "", *rows, ""])
 
 
 def accuracy_part() -> str:

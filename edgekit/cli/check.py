@@ -235,8 +235,10 @@ def _write_reports(
                 write_bytes(path, render())
     if summary is not None:
         # GitHub gathers what all commands of a step append to the file.
-        with os_errors_explained("write the summary to", summary.parent), summary.open("a") as out:
-            out.write(markdown_summary(done))
+        with os_errors_explained("write the summary to", summary.parent):
+            summary.parent.mkdir(parents=True, exist_ok=True)
+            with summary.open("a", encoding="utf-8", errors="replace") as out:
+                out.write(markdown_summary(done))
 
 
 def _print_line(finding: Finding) -> None:

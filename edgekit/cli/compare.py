@@ -47,7 +47,6 @@ Inputs = Annotated[
 ]
 _SHOWN_UNMATCHED = 5
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_NO_HELP = {True: "does not help", False: "no better than quantizing again unchanged"}
 
 
 def command(
@@ -186,6 +185,9 @@ def _print_artifact(item: ArtifactErrors, top: int) -> None:
     _print_unmatched(item)
     for remedy in item.remedies:
         typer.echo(f"remedy: {_remedy(remedy)}")
+    if any(remedy.trial is not None for remedy in item.remedies):
+        best = item.best_remedy
+        typer.echo(f"best remedy: {_named(best) if best else 'none of those tried helps'}")
     typer.echo("")
 
 
@@ -234,10 +236,13 @@ def _print_unmatched(item: ArtifactErrors) -> None:
         typer.echo(f"not compared ({reason}): {shown}{more}")
 
 
+def _named(remedy: Remedy) -> str:
+    """What to do, and the options that do it."""
+    return remedy.text + (f" [{' '.join(remedy.options)}]" if remedy.options else "")
+
+
 def _remedy(remedy: Remedy) -> str:
-    text = remedy.text
-    if remedy.options:
-        text += f" [{' '.join(remedy.options)}]"
+    text = _named(remedy)
     trial = remedy.trial
     if trial is None:
         return text
@@ -245,7 +250,7 @@ def _remedy(remedy: Remedy) -> str:
         return f"{text}: cannot be tried: {trial.problem}"
     assert trial.before is not None
     assert trial.after is not None
-    result = "helps" if trial.helps else _NO_HELP[remedy.kind == "requantize"]
+    result = "helps" if trial.helps else "does not help"
     parts = [f"outputs {_db(trial.before.sqnr_db)} -> {_db(trial.after.sqnr_db)} dB"]
     if trial.before.own_sqnr_db is not None:
         parts.append(
@@ -256,4 +261,6 @@ def _remedy(remedy: Remedy) -> str:
         if before is not None and after is not None:
             what = "right" if name == "accuracy" else "agree"
             parts.append(f"{what} {_share(before)} -> {_share(after)}")
+    if trial.calibration:
+        parts.append(f"calibrated by {trial.calibration}")
     return f"{text}: {result} ({', '.join(parts)})"

@@ -15,7 +15,9 @@ spread wider than its values; its values differ in size by more than its integer
 computes something else (weights, arithmetic or a fused activation); NaN or infinity; the runtime
 refuses the operator."""
 
-RemedyKind = Literal["keep-float", "int16", "percentile", "minmax", "requantize", "convert-again"]
+RemedyKind = Literal[
+    "keep-float", "int16", "percentile", "minmax", "equalize", "requantize", "convert-again"
+]
 
 
 class ErrorFigures(FrozenModel):
@@ -53,6 +55,9 @@ class OwnErrorParts(FrozenModel):
         clipping: Of elements outside it.
         computation: What the operator gives, less that best result.
         clipped_share: Share of the elements outside the range, 0..1.
+        clipped_samples: Share of the samples with a value beyond the range, at the end where
+            there are more of them, 0..1. Of a range that ``n`` other samples gave it is about
+            ``1 / (n + 1)``.
         step_ratio: Step of the scale over the step that the reference's values need at least;
             None where the scale is prescribed by the kernel, or a constant tensor needs none.
     """
@@ -61,6 +66,7 @@ class OwnErrorParts(FrozenModel):
     clipping: float
     computation: float
     clipped_share: float
+    clipped_samples: float = 0.0
     step_ratio: float | None = None
 
 
@@ -159,14 +165,19 @@ class RemedyTrial(FrozenModel):
 
     Attributes:
         before: The artifact as it is.
-        after: The graph quantized with the remedy; it is run node by node in ONNX Runtime.
-        helps: Whether ``after`` is better than ``before`` and than quantizing again unchanged.
+        after: The reference quantized with the remedy, in the artifact's own form and runtime.
+        helps: Whether outputs are closer to the reference than before, and no fewer samples agree.
+        best: Whether it is the first of those that help to which no later one is superior: the
+            remedies come in the order of what they cost.
+        calibration: How the ranges were found, for example ``"percentile"``.
         problem: Why it could not be tried; empty where it was.
     """
 
     before: TrialFigures | None = None
     after: TrialFigures | None = None
     helps: bool = False
+    best: bool = False
+    calibration: str = ""
     problem: str = ""
 
 
@@ -232,6 +243,12 @@ class ArtifactErrors(FrozenModel):
             if item.tensor == tensor:
                 return item
         raise KeyError(tensor)
+
+    @property
+    def best_remedy(self) -> Remedy | None:
+        """The remedy that gave most when it was tried; None where none helps or was tried."""
+        tried = (item for item in self.remedies if item.trial is not None)
+        return next((item for item in tried if item.trial and item.trial.best), None)
 
     @property
     def outputs(self) -> tuple[LayerError, ...]:

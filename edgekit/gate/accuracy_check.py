@@ -10,7 +10,7 @@ from pathlib import Path
 from edgekit.core.metrics import Unavailable
 from edgekit.core.paired_accuracy import PairedAccuracy
 from edgekit.data.contract import DataSpec
-from edgekit.errors import EdgekitError, VerificationError
+from edgekit.errors import EdgekitError, UnsupportedError, VerificationError
 from edgekit.gate.accuracy import AccuracyJudgement, judge_accuracy
 from edgekit.gate.baseline import KeptAccuracy, unpack
 from edgekit.gate.case import Case, CheckContext
@@ -33,11 +33,14 @@ class Compared:
         before: Predictions of the baseline's.
         now: Predictions of the artifact.
         seconds: Time that running the artifact took.
+        elsewhere: What the baseline's artifact predicted where the baseline was made; None where
+            ``before`` is that.
     """
 
     before: Predictions
     now: Predictions
     seconds: float
+    elsewhere: Predictions | None = None
 
     def paired(self, confidence: float) -> PairedAccuracy:
         """The flips between them."""
@@ -45,13 +48,22 @@ class Compared:
             self.before.classes, self.now.classes, self.now.targets, confidence
         )
 
+    def drift(self, confidence: float) -> PairedAccuracy | None:
+        """The flips of the baseline's artifact from there to here."""
+        if self.elsewhere is None:
+            return None
+        here, there = self.before.classes, self.elsewhere.classes
+        return PairedAccuracy.of(there, here, self.now.targets, confidence)
+
 
 def check_accuracy(context: CheckContext, case: Case) -> Finding:
     """Compares the predictions on the samples of the baseline, and on more where they help."""
     kept = case.entry.accuracy
     if isinstance(kept, Unavailable):
         return case.finding(
-            "accuracy", Verdict.NOT_CHECKED, f"The baseline does not gate it: {kept.reason}"
+            "accuracy",
+            Verdict.CANNOT_TELL if context.data_problem else Verdict.NOT_CHECKED,
+            context.data_problem or f"The baseline does not gate it: {kept.reason}",
         )
     if context.spec is None or context.data_problem:
         return case.finding(
@@ -62,21 +74,24 @@ def check_accuracy(context: CheckContext, case: Case) -> Finding:
         )
     try:
         compared = on_kept_samples(context, case, kept, context.spec)
-    except VerificationError as error:
+    except (UnsupportedError, VerificationError) as error:
         return case.finding("accuracy", Verdict.FAIL, str(error))
     if isinstance(compared, Unavailable):
         return case.finding("accuracy", Verdict.CANNOT_TELL, compared.reason)
     margin, confidence = context.options.margin / 100, context.options.confidence
     extensible = context.spec.limit is not None and isinstance(case.before, Path)
     at_each_look = 1 - (1 - confidence) / _LOOKS if extensible else confidence
+    drift = compared.drift(confidence)
+    if drift is not None and judge_accuracy(drift, margin).verdict is Verdict.FAIL:
+        return drift_finding(context, case, compared, drift)
     paired = compared.paired(at_each_look)
-    judged = judge_accuracy(paired, margin)
+    judged = judge_accuracy(paired, margin, identical=case.identical)
     if judged.verdict is Verdict.CANNOT_TELL and extensible:
         more = on_more_samples(context, case, compared, judged.needed)
         if more is not None:
             compared = more
             paired = compared.paired(at_each_look)
-            judged = judge_accuracy(paired, margin)
+            judged = judge_accuracy(paired, margin, identical=case.identical)
     finding = accuracy_finding(case.subject.name, compared, paired, judged, margin)
     if judged.verdict is Verdict.FAIL and case.subject.quantized:
         found = blame(context, case, context.spec)
@@ -103,21 +118,24 @@ def on_kept_samples(
     problem = other_samples(now, kept)
     if problem:
         return Unavailable(reason=problem)
-    before: Predictions | Unavailable
+    stored = Predictions(tuple(unpack(kept.predictions).tolist()), now.targets)
+    hits = sum(a == b for a, b in zip(stored.classes, stored.targets, strict=True))
+    if hits != kept.hits:
+        return Unavailable(
+            reason=f"The baseline contradicts itself: it says {kept.hits} right and holds "
+            f"predictions of which {hits} are."
+        )
     if case.same_environment:
-        before = Predictions(tuple(unpack(kept.predictions).tolist()), now.targets)
-        hits = sum(a == b for a, b in zip(before.classes, before.targets, strict=True))
-        if hits != kept.hits:
-            return Unavailable(
-                reason=f"The baseline contradicts itself: it says {kept.hits} right and holds "
-                f"predictions of which {hits} are."
-            )
-    elif case.identical:
+        return Compared(stored, now, seconds)
+    before: Predictions | Unavailable
+    if case.identical:
         before = now
     else:
         assert isinstance(case.before, Path)
         before = predict(case.subject, case.before, spec, threads, context.progress)
-    return before if isinstance(before, Unavailable) else Compared(before, now, seconds)
+    if isinstance(before, Unavailable):
+        return before
+    return Compared(before, now, seconds, elsewhere=stored)
 
 
 def other_samples(now: Predictions, kept: KeptAccuracy) -> str:
@@ -168,7 +186,7 @@ def blame(context: CheckContext, case: Case, spec: DataSpec) -> Blame:
     references = references_of(context.folder, case.subject.path, before)
     if context.reference is not None:
         references = (context.reference, *references)
-    return context.find_culprit(CulpritRequest(case.subject.path, references, spec))
+    return context.find_culprit(CulpritRequest(case.subject.path, references, spec, before))
 
 
 def accuracy_finding(
@@ -203,11 +221,42 @@ def accuracy_finding(
     )
 
 
+def drift_finding(
+    context: CheckContext, case: Case, compared: Compared, drift: PairedAccuracy
+) -> Finding:
+    """The baseline's own artifact is worse here than where it was measured.
+
+    Beside each other here both may be equally bad, which must not pass.
+    """
+    assert compared.elsewhere is not None
+    there, here = (_share_right(item) for item in (compared.elsewhere, compared.before))
+    made_with = case.entry.runtime or "no runtime"
+    return case.finding(
+        "accuracy",
+        Verdict.FAIL,
+        f"The baseline's own artifact has {format_share(here)} right here, "
+        f"{format_points(drift.difference)} points from the {format_share(there)} that it had "
+        f"with {made_with} on {context.baseline.device} (of {drift.n:,} samples {drift.gained} "
+        f"gained and {drift.lost} lost, McNemar p = {drift.p:.2g}): the runtime, the machine or "
+        "the preprocessing computes something else.",
+        remedy="Go back to the runtime of the baseline, or accept the loss with --update.",
+        before=there,
+        now=here,
+        unit="share",
+        paired=drift,
+    )
+
+
 def _text(
     before: float, now: float, paired: PairedAccuracy, verdict: Verdict, margin: float
 ) -> str:
     if not paired.changed:
-        return f"{format_share(now)}: all {paired.n:,} predictions are those of the baseline."
+        text = f"{format_share(now)}: all {paired.n:,} predictions are those of the baseline"
+        if verdict is Verdict.PASS:
+            return f"{text}."
+        return (
+            f"{text}, but so few samples do not exclude a loss of {-100 * paired.low:.2f} points."
+        )
     position = {Verdict.PASS: "above", Verdict.FAIL: "below"}.get(verdict, "on both sides of")
     return (
         f"{format_share(now)}, {format_points(paired.difference)} points from the baseline's "
@@ -226,9 +275,10 @@ def _remedy(paired: PairedAccuracy, judged: AccuracyJudgement) -> str:
     if judged.needed is None:
         return "The difference is that of the margin, so that no number of samples would tell."
     digits = len(str(judged.needed)) - 2
+    go_on = "if the flips go on as they are" if paired.changed else "if none changes"
     about = round(judged.needed + 0.5 * 10**digits, -digits) if digits > 0 else judged.needed
     return (
-        f"About {about:,.0f} samples would tell if the flips go on as they are, "
+        f"About {about:,.0f} samples would tell {go_on}, "
         f"{paired.n:,} were there: evaluate on more, or widen --margin."
     )
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgekit.core.metrics import Unavailable
-from edgekit.errors import InputError
+from edgekit.errors import EdgekitError, InputError, MissingToolError
 from edgekit.gate.accuracy_check import check_accuracy
 from edgekit.gate.baseline import Baseline, KeptArtifact, signature_texts
 from edgekit.gate.case import Case, CheckContext
@@ -14,7 +14,7 @@ from edgekit.gate.instructions import check_instructions
 from edgekit.gate.latency import LatencyJudgement, gate_latency
 from edgekit.gate.subject import Subject, loader_of, measurable, peak_memory_of
 from edgekit.gate.values import judge_bytes
-from edgekit.gate.verdict import Finding, Verdict
+from edgekit.gate.verdict import Finding, Gate, Verdict
 from edgekit.measure.device import device_name
 from edgekit.report.figures import format_ms
 
@@ -49,14 +49,24 @@ def check_artifact(context: CheckContext, subject: Subject) -> Iterator[Finding]
         yield case
         return
     yield check_environment(context, case)
-    yield check_accuracy(context, case)
-    yield check_latency(context, case)
+    yield _guarded(case, "accuracy", lambda: check_accuracy(context, case))
+    yield _guarded(case, "latency", lambda: check_latency(context, case))
     if context.options.instructions:
-        yield check_instructions(context, case)
+        yield _guarded(case, "instructions", lambda: check_instructions(context, case))
     yield judge_bytes(
         "size", subject.name, entry.size_bytes, subject.size_bytes, context.options.size_tolerance
     )
-    yield check_memory(context, case)
+    yield _guarded(case, "memory", lambda: check_memory(context, case))
+
+
+def _guarded(case: Case, gate: Gate, look: Callable[[], Finding]) -> Finding:
+    """What a gate finds; one that breaks off is no pass, and the others still look."""
+    try:
+        return look()
+    except MissingToolError as error:
+        return case.finding(gate, Verdict.CANNOT_TELL, str(error))
+    except EdgekitError as error:
+        return case.finding(gate, Verdict.FAIL, f"It cannot be measured: {error}")
 
 
 def open_case(context: CheckContext, subject: Subject, entry: KeptArtifact) -> Case | Finding:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekit.core.hashing import digest_path
+from edgekit.core.precision import Precision
 from edgekit.core.target import TargetInfo
 from edgekit.errors import InputError
 from edgekit.pipeline.registry import target_info, target_names
@@ -61,6 +63,13 @@ def find_candidates(paths: Sequence[Path]) -> Candidates:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: there is no such file or folder.")
+    names = [path.name for path in paths]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"Several artifacts are called {twice[0]}, but a baseline knows them by their names; "
+            "check them one at a time, each with a baseline of its own."
+        )
     folders = [path for path in paths if path.is_dir() and _target_by_suffix(path) is None]
     if not folders:
         return Candidates(tuple(_single(path) for path in paths))
@@ -84,6 +93,13 @@ def find_candidates(paths: Sequence[Path]) -> Candidates:
             f"{', '.join(suffixes)}. Give the output folder of edgekit run or convert."
         )
     return Candidates(tuple(found), folder)
+
+
+def precision_of(name: str) -> str:
+    """Numeric form of an artifact called ``MODEL.int8.tflite``, or ``MODEL.tflite`` in float32."""
+    stem = name.removesuffix(Path(name).suffix)
+    middle = stem.rpartition(".")[2]
+    return middle if middle != stem and middle in get_args(Precision) else "float32"
 
 
 class _Made(BaseModel):

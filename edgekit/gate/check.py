@@ -17,7 +17,7 @@ from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, EdgekitError, InputError
 from edgekit.gate.artifact_check import check_artifact
 from edgekit.gate.baseline import Baseline, read_baseline
-from edgekit.gate.candidates import Candidate, Candidates, find_candidates
+from edgekit.gate.candidates import Candidate, Candidates, find_candidates, precision_of
 from edgekit.gate.case import CheckContext
 from edgekit.gate.culprit import CulpritFinder, find_culprit
 from edgekit.gate.kept_artifacts import KeptArtifacts
@@ -163,17 +163,13 @@ def _missing(baseline: Baseline, candidates: Candidates) -> Iterator[Finding]:
     for name, entry in sorted(baseline.artifacts.items()):
         if name in present:
             continue
-        reasons = [
-            reason
-            for key, reason in candidates.missing.items()
-            if key == name or key.startswith(f"{entry.target} ")
-        ]
-        unavailable = any(key.startswith(f"{entry.target} ") for key in candidates.missing)
-        why = f": {reasons[0]}" if reasons else ""
+        not_made = candidates.missing.get(f"{entry.target} {precision_of(name)}")
+        reason = not_made or candidates.missing.get(name)
+        why = f": {reason}" if reason else ""
         yield Finding(
             artifact=name,
             gate="baseline",
-            verdict=Verdict.CANNOT_TELL if unavailable else Verdict.FAIL,
+            verdict=Verdict.CANNOT_TELL if not_made else Verdict.FAIL,
             text=f"The baseline has it, but this run did not make it{why}.",
             remedy="Make it, or take it out of the baseline with --update.",
         )
@@ -205,6 +201,11 @@ def _context(
 def _samples(request: CheckRequest, baseline: Baseline) -> tuple[DataSpec | None, str]:
     """The samples as they are opened here, and why they are not those of the baseline."""
     kept = baseline.data
+    if kept is None and request.data is not None:
+        return None, (
+            f"The baseline holds no predictions, so nothing can be compared on {request.data!r}. "
+            "Make a new one with --update --data."
+        )
     if kept is None:
         return None, ""
     if request.data is not None and request.data != kept.set:

@@ -15,7 +15,12 @@ from edgekit.core.progress import Progress
 from edgekit.core.target import BenchConfig, Inspection, RuntimeConfig, Session, Target
 from edgekit.data.contract import DataSpec
 from edgekit.data.datasets import data_files, open_dataset
-from edgekit.errors import EdgekitError, MissingToolError, VerificationError
+from edgekit.errors import (
+    EdgekitError,
+    MissingToolError,
+    UnsupportedError,
+    VerificationError,
+)
 from edgekit.measure.accuracy import classify, predictions_digest
 from edgekit.measure.artifact_latency import session_loader
 from edgekit.measure.latency_loads import Loader
@@ -106,7 +111,7 @@ def predict(
     """Runs an artifact over a set.
 
     Args:
-        subject: Gives the target and the metadata.
+        subject: Gives the target.
         path: The artifact: the subject's, or that of the baseline.
         spec: The samples.
         threads: Given to the runtime.
@@ -117,13 +122,16 @@ def predict(
 
     Raises:
         VerificationError: If an output holds NaN.
+        UnsupportedError: If the runtime fails.
     """
     session = subject.target.load(path, RuntimeConfig(threads=threads))
     if isinstance(session, Unavailable):
         return session
-    metadata = subject.facts.metadata or ModelMetadata()
     with closing(session):
         try:
+            # Each file has its own preprocessing: that of the baseline's may be the right one.
+            facts = subject.facts if path == subject.path else subject.target.inspect(path)
+            metadata = facts.metadata or ModelMetadata()
             found = classify(
                 session,
                 open_dataset(spec),
@@ -131,7 +139,7 @@ def predict(
                 model_labels=metadata.labels,
                 progress=progress,
             )
-        except VerificationError:
+        except (UnsupportedError, VerificationError):
             raise
         except EdgekitError as error:
             return Unavailable(reason=str(error))

@@ -89,15 +89,17 @@ class PartsMeter:
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
         self._rounding = self._clipping = self._computation = 0.0
-        self._outside = self._elements = 0
+        self._outside = self._elements = self._samples = 0
+        self._ends: Array = np.zeros(2, np.int64)
         self.low, self.high = 0.0, 0.0
 
-    def update(self, reference: Array, value: Array) -> None:
-        """Takes in one sample's arrays; elements that are not finite count for nothing.
+    def update(self, reference: Array, value: Array, samples: int = 1) -> None:
+        """Takes in the arrays of one run; elements that are not finite count for nothing.
 
         Args:
             reference: What the reference computes of the same inputs.
             value: What the artifact does.
+            samples: Samples in the run, along the first axis where it is as long.
         """
         finite = np.isfinite(reference) & np.isfinite(value)
         wanted, got = reference[finite].astype(np.float64), value[finite].astype(np.float64)
@@ -110,6 +112,13 @@ class PartsMeter:
         # Less than half a step outside is rounded, not clipped.
         margin = self._steps.scale / 2
         self._outside += int(((wanted < low - margin) | (wanted > high + margin)).sum())
+        rows = samples if reference.ndim and reference.shape[0] == samples else 1
+        by_sample = np.where(finite, reference, 0.0).reshape(rows, -1)
+        self._samples += rows
+        self._ends += (
+            int((by_sample.min(axis=1, initial=0.0) < low - margin).sum()),
+            int((by_sample.max(axis=1, initial=0.0) > high + margin).sum()),
+        )
         self._elements += wanted.size
         self.widen(wanted)
 
@@ -138,6 +147,7 @@ class PartsMeter:
             clipping=self._clipping / count,
             computation=self._computation / count,
             clipped_share=self._outside / count,
+            clipped_samples=float(self._ends.max()) / max(self._samples, 1),
             step_ratio=ratio,
         )
 

@@ -36,6 +36,7 @@ from edgekit.measure.verdict import verdict_on
 type Array = npt.NDArray[Any]
 
 _SCORES_RANK = 2
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class _Run:
             meters.cumulative.update(reference, value)
             if meters.parts is not None:
                 meters.parts.widen(reference)
-            self._update_own(match, meters, computed, expected)
+            self._update_own(match, meters, (computed, expected), count)
             if match.reference.is_output and _gives_scores(reference):
                 self._same.update(reference[:count].argmax(1), value[:count].argmax(1))
                 self._right.update(labels, value[:count].argmax(1))
@@ -248,15 +249,16 @@ class _Run:
         return Computed({**computed.values, **unchanged}, computed.refused)
 
     def _update_own(
-        self, match: Match, meters: _Meters, computed: Computed, expected: Computed
+        self, match: Match, meters: _Meters, made: tuple[Computed, Computed], samples: int
     ) -> None:
+        computed, expected = made
         name, counterpart = match.tensor.name, match.reference.name
         if name in computed.values and counterpart in expected.values:
             reference = expected.values[counterpart]
             value = match.to_reference(computed.values[name], reference.shape)
             meters.own.update(reference, value)
             if meters.parts is not None:
-                meters.parts.update(reference, value)
+                meters.parts.update(reference, value, samples)
         elif name in computed.refused:
             meters.missing, meters.refused = computed.refused[name], True
         elif counterpart in expected.refused:
@@ -278,6 +280,8 @@ class _Run:
                 f"{by_values} tensors were matched by their values, since the artifact does not "
                 "say which values they hold"
             )
+        if judgement.short:
+            notes.append(_of_short_ranges(judgement.short))
         errors = ArtifactErrors(
             name=self._artifact.name,
             runtime=self._artifact.session.runtime,
@@ -310,6 +314,16 @@ class _Run:
                 for match in matching.matches
             },
         )
+
+
+def _of_short_ranges(tensors: Sequence[str]) -> str:
+    count = "1 tensor has" if len(tensors) == 1 else f"{len(tensors)} tensors have"
+    names = ", ".join(repr(tensor) for tensor in tensors[:_NAMED])
+    more = " ..." if len(tensors) > _NAMED else ""
+    return (
+        f"{count} values beyond the range in some of the samples ({names}{more}), as after "
+        "calibration on few: no fault, but calibration on more samples makes it better"
+    )
 
 
 def _needed_steps(matches: Sequence[Match], meters: Mapping[str, _Meters]) -> dict[str, float]:

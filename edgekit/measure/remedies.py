@@ -9,10 +9,11 @@ _POOR_DB = 20.0
 _INTEGERS = frozenset({"int8", "uint8", "int16"})
 
 _TEXTS: dict[RemedyKind, str] = {
-    "requantize": "quantize again with nothing changed: tells whether the artifact or its "
-    "calibration is at fault",
+    "requantize": "quantize again, with the default calibration: tells whether the artifact or "
+    "its calibration is at fault",
     "percentile": "calibrate by percentile, which leaves rare outliers out of the range",
     "minmax": "calibrate by the lowest and highest values, which clips nothing",
+    "equalize": "equalize the ranges of channels between layers",
     "int16": "give this layer 16-bit activations",
     "keep-float": "keep this layer in float",
     "convert-again": "convert again and check with edgekit verify; if the fault stays, report it",
@@ -20,8 +21,8 @@ _TEXTS: dict[RemedyKind, str] = {
 _BY_CAUSE: dict[Cause, tuple[RemedyKind, ...]] = {
     "clipping": ("requantize", "minmax", "int16", "keep-float"),
     "coarse-step": ("requantize", "percentile", "int16", "keep-float"),
-    "wide-range": ("requantize", "percentile", "int16", "keep-float"),
-    "computation": ("requantize", "keep-float", "int16", "convert-again"),
+    "wide-range": ("requantize", "percentile", "equalize", "int16", "keep-float"),
+    "computation": ("requantize", "equalize", "keep-float", "int16", "convert-again"),
     "not-finite": ("convert-again", "keep-float"),
     "refused": ("convert-again",),
 }
@@ -51,6 +52,7 @@ def suggest(errors: ArtifactErrors) -> tuple[Remedy, ...]:
 
 def _for_the_whole() -> tuple[Remedy, ...]:
     return (
+        _remedy("requantize", ""),
         Remedy(
             kind="int16",
             text="16-bit activations in all layers, since none stands out",
@@ -63,6 +65,8 @@ def _remedy(kind: RemedyKind, layer: str) -> Remedy:
     options: tuple[str, ...] = ()
     if kind in {"percentile", "minmax"}:
         options = ("--calibration-method", kind)
+    elif kind == "equalize":
+        options = ("--equalize",)
     elif kind == "keep-float":
         options = ("--keep-float", layer)
     text = _TEXTS[kind]

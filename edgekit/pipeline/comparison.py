@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -19,10 +21,13 @@ from edgekit.core.signature import ModelSignature
 from edgekit.data.contract import DataSpec
 from edgekit.errors import ConfigError, InputError, MissingToolError, UnsupportedError, UsageError
 from edgekit.pipeline.model_files import ONNX_SUFFIX, require_model_file, target_of
+from edgekit.pipeline.registry import get_target, target_info, target_names
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from edgekit.core.observation import ObservableSession
+    from edgekit.core.target import Target
     from edgekit.data.model_inputs import InputBatch, ModelInputs
     from edgekit.measure.layer_comparison import Subject
     from edgekit.measure.remedy_trials import TrialMaterial
@@ -151,8 +156,6 @@ def _open(source: str, options: CompareOptions, stack: ExitStack) -> _Opened:
 
 
 def _target_suffixes() -> set[str]:
-    from edgekit.pipeline.registry import target_info, target_names
-
     return {target_info(name).suffix for name in target_names()}
 
 
@@ -185,17 +188,22 @@ def _open_artifact(path: Path) -> _Opened:
     from edgekit.measure.layer_comparison import Subject
 
     target = target_of(path)
+    session = _observed(target, path)
+    metadata = target.inspect(path).metadata or ModelMetadata()
+    return _Opened(Subject(path.name, target.info.name, session), metadata)
+
+
+def _observed(target: Target, path: Path) -> ObservableSession:
     observe = getattr(target, "observe", None)
     if observe is None:
         raise UnsupportedError(
             f"Target {target.info.name!r} does not show the inner tensors of {path}, so its "
             "layers cannot be compared; compare outputs with edgekit eval."
         )
-    session = observe(path)
+    session: ObservableSession | Unavailable = observe(path)
     if isinstance(session, Unavailable):
         raise MissingToolError(f"{path} cannot be compared: {session.reason}")
-    metadata = target.inspect(path).metadata or ModelMetadata()
-    return _Opened(Subject(path.name, target.info.name, session), metadata)
+    return session
 
 
 def _open_torch(source: str, options: CompareOptions) -> _Opened:
@@ -309,7 +317,7 @@ def _material(pair: tuple[_Opened, _Opened], samples: _Samples) -> TrialMaterial
 
     reference, artifact = pair
     assert reference.model is not None
-    return TrialMaterial(
+    material = TrialMaterial(
         model=reference.model,
         reference=reference.subject,
         calibration=samples.calibration,
@@ -317,3 +325,35 @@ def _material(pair: tuple[_Opened, _Opened], samples: _Samples) -> TrialMaterial
         dataset=samples.inputs.name,
         scale_format="float16" if artifact.subject.format == _COREML else "float32",
     )
+    if artifact.subject.format in target_names():
+        material = replace(material, make=partial(_lowered, artifact.subject.format))
+    return material
+
+
+@contextmanager
+def _lowered(target_name: str, model: ir.Model, scheme: str) -> Iterator[Subject]:
+    """A QDQ graph as an artifact of a target, opened: what a remedy gives is what can be shipped.
+
+    Raises:
+        MissingToolError: If the target cannot convert or run here.
+        UnsupportedError: If the target has no such layers.
+    """
+    from edgekit.core.artifact import Artifact, ArtifactKind
+    from edgekit.core.target import LowerConfig
+    from edgekit.graph.io import save_onnx
+    from edgekit.measure.layer_comparison import Subject
+
+    target = get_target(target_name)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"trial{_QDQ_SUFFIX}"
+        save_onnx(model, path)
+        source = Artifact.of(ArtifactKind.QDQ_ONNX, path)
+        config = LowerConfig.model_validate({"precision": scheme})
+        made = target.lower(source, config, Path(folder))
+        if isinstance(made, Unavailable):
+            raise MissingToolError(made.reason)
+        session = _observed(target, made.artifact.path)
+        try:
+            yield Subject(made.artifact.path.name, target_name, session)
+        finally:
+            session.close()

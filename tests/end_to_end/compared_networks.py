@@ -27,8 +27,8 @@ from tests.zoo_models import export_zoo_onnx
 _SAMPLES = Path(__file__).parents[2] / "sample_models"
 _CALIBRATION = 32
 _REAL_CALIBRATION = 256
-"""Real images: with fewer, a score of a sample that is compared may lie outside their range."""
-_COMPARED = 4
+_FEW = 4
+_COMPARED = 32
 _IMAGE = 64
 
 
@@ -42,6 +42,7 @@ class Network:
         tflite: By precision, ``"float32"`` and ``"int8"``.
         coreml: The same.
         batches: Samples to compare on.
+        more: More of them.
     """
 
     onnx: Path
@@ -49,12 +50,21 @@ class Network:
     tflite: dict[str, Path]
     coreml: dict[str, Path]
     batches: list[InputBatch]
+    more: list[InputBatch]
 
 
-def build(name: str, folder: Path) -> Network:
-    """One of ``"resnet20"`` and ``"tiny_vit"``, which are trained, and ``"mobilenet_v2"``."""
+def build(name: str, folder: Path, calibrated: int | None = None) -> Network:
+    """One of ``"resnet20"`` and ``"tiny_vit"``, which are trained, and ``"mobilenet_v2"``.
+
+    Args:
+        name: Of the network.
+        folder: Where its files go.
+        calibrated: Samples calibrated with; None takes enough.
+    """
     path = folder / f"{name}.onnx"
     calibration, compared = _MAKERS[name](path)
+    if calibrated is not None:
+        calibration = _thinned(calibration, calibrated)
     model = load_onnx(path)
     made = quantize_ptq(
         model,
@@ -70,7 +80,13 @@ def build(name: str, folder: Path) -> Network:
     def lowered(target: Target) -> dict[str, Path]:
         return {precision: _lowered(target, precision, *files[precision]) for precision in files}
 
-    return Network(path, qdq, lowered(tflite_target()), lowered(coreml_target()), compared)
+    few = _thinned(compared, _FEW)
+    return Network(path, qdq, lowered(tflite_target()), lowered(coreml_target()), few, compared)
+
+
+def _thinned(batches: list[InputBatch], count: int) -> list[InputBatch]:
+    """As many of them, spread over all."""
+    return batches[:: len(batches) // count][:count]
 
 
 def _lowered(target: Target, precision: str, kind: ArtifactKind, source: Path) -> Path:
@@ -104,7 +120,7 @@ def _mobilenet_v2(path: Path) -> tuple[list[InputBatch], list[InputBatch]]:
     random = np.random.default_rng(0)
     noise = random.standard_normal((_CALIBRATION, 1, 3, _IMAGE, _IMAGE)).astype(np.float32)
     batches = [InputBatch({"image": image}, None, 1) for image in noise]
-    return batches, batches[:: _CALIBRATION // _COMPARED]
+    return batches, batches
 
 
 _MAKERS: dict[str, Callable[[Path], tuple[list[InputBatch], list[InputBatch]]]] = {

@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 from typer.testing import CliRunner, Result
 
 from edgekit.cli.main import app
-from edgekit.core.layer_error import ArtifactErrors, Culprit, LayerComparison, Remedy
-from edgekit.core.metadata import Preprocessing
 from edgekit.core.quant import named_scheme
-from edgekit.core.signature import TensorSpec
-from edgekit.data.contract import DataSpec
-from edgekit.data.datasets import open_dataset
-from edgekit.gate import culprit
 from edgekit.graph.io import load_onnx, save_onnx
 from edgekit.quantization.ptq import PtqOptions, quantize_ptq
-from tests.twin_graphs import make_model
+from tests.digits_network import digits, write_net
 
-type Array = npt.NDArray[Any]
-
-PREPROCESSING = Preprocessing(channels="gray", scale=1 / 255, mean=(0.305,), std=(0.376,))
-IMAGE = TensorSpec(name="image", shape=("batch", 1, 8, 8))
-FEATURES = """
-g (float[batch, 1, 8, 8] image) => (float[batch, 256] features) {
-  [conv1] a = Conv <pads = [1, 1, 1, 1]> (image, w1)
-  [relu1] b = Relu (a)
-  [conv2] c = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (b, w2)
-  [relu2] d = Relu (c)
-  [flat] features = Flatten (d)
-}
-"""
-NET = FEATURES.replace("float[batch, 256] features) {", "float[batch, 10] scores) {").replace(
-    "Flatten (d)\n", "Flatten (d)\n  [fc] scores = Gemm <transB = 1> (features, w3, b3)\n"
-)
 PROJECT = """
 name = "net"
 [model]
@@ -60,41 +34,6 @@ precision = ["int8"]
 [benchmark]
 enabled = false
 """
-
-
-def digits(split: Any) -> tuple[Array, Array]:
-    batches = list(
-        open_dataset(DataSpec(set="digits", split=split)).batches(PREPROCESSING, IMAGE, 500)
-    )
-    images = np.concatenate([batch.inputs for batch in batches])
-    return images, np.concatenate([batch.labels for batch in batches])
-
-
-def write_net(path: Path) -> None:
-    """Two random convolutions and a readout fitted by ridge regression: about 97 % right."""
-    rng = np.random.default_rng(0)
-    weights = {
-        "w1": (rng.standard_normal((8, 1, 3, 3)) / 3).astype(np.float32),
-        "w2": (rng.standard_normal((16, 8, 3, 3)) / 8).astype(np.float32),
-    }
-    images, labels = digits("train")
-    session = onnxruntime.InferenceSession(
-        make_proto(FEATURES, weights), providers=["CPUExecutionProvider"]
-    )
-    (features,) = session.run(None, {"image": images})
-    with_one = np.hstack([features, np.ones((len(features), 1), np.float32)]).astype(np.float64)
-    wanted = 2.0 * np.eye(10)[labels] - 1
-    gram = with_one.T @ with_one + 5.0 * np.eye(with_one.shape[1])
-    fitted = np.linalg.solve(gram, with_one.T @ wanted).T.astype(np.float32)
-    path.parent.mkdir()
-    save_onnx(make_model(NET, {**weights, "w3": fitted[:, :-1], "b3": fitted[:, -1]}), path)
-
-
-def make_proto(text: str, weights: dict[str, Array]) -> bytes:
-    import onnx_ir as ir
-
-    proto: bytes = ir.to_proto(make_model(text, weights)).SerializeToString()
-    return proto
 
 
 class Repository:
@@ -146,70 +85,11 @@ class Repository:
         return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(words))
 
 
-def compare_tensors(sources: Sequence[str], data: DataSpec) -> LayerComparison:
-    """Stands for the layer comparison: the first node whose output its own scale cuts off."""
-    reference, artifact = map(Path, sources)
-    assert (reference.name, artifact.name) == ("net.onnx", "net.int8.tflite")
-    assert data.set == "digits"
-    qdq_graph = artifact.parent / "net.qdq.onnx"
-    graph = onnx.load(qdq_graph).graph
-    makers = {node.output[0]: node for node in graph.node}
-    values = all_values(qdq_graph, digits("test")[0][:64])
-    layer = ""
-    for node in graph.node:
-        maker = makers.get(node.input[0])
-        if node.op_type != "DequantizeLinear" or maker is None or maker.input[0] not in makers:
-            continue
-        before, after = values[maker.input[0]], values[node.output[0]]
-        if np.square(after - before).sum() > 0.03 * np.square(before).sum():
-            layer = makers[maker.input[0]].name
-            break
-    assert layer
-    found = Culprit(
-        tensor=layer, layer=layer, operators=(), cause="clipping", text="Its values are cut off."
-    )
-    remedy = Remedy(kind="minmax", layer=layer, text="Calibrate with minmax.")
-    errors = ArtifactErrors(
-        name=artifact.name, runtime="", format="tflite", layers=(), culprits=(found,),
-        remedies=(remedy,), verdict="",
-    )  # fmt: skip
-    return LayerComparison(
-        reference="", reference_runtime="", dataset="digits", samples=64, artifacts=(errors,)
-    )
-
-
-def all_values(path: Path, images: Array) -> dict[str, Array]:
-    """Values of all node outputs, of all images together."""
-    model = onnx.load(path)
-    known = {item.name for item in model.graph.output}
-    model.graph.output.extend(
-        onnx.ValueInfoProto(name=node.output[0])
-        for node in model.graph.node
-        if node.output[0] not in known
-    )
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    wanted = [item.name for item in session.get_outputs()]
-    one_by_one = [session.run(wanted, {"image": image[None]}) for image in images]
-    return {name: np.stack(items) for name, *items in zip(wanted, *one_by_one, strict=True)}
-
-
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     made = Repository(tmp_path / "checkout")
     monkeypatch.chdir(made.folder)
-    monkeypatch.setattr(culprit, "COMPARISON", f"{__name__}:compare_tensors")
-    monkeypatch.setitem(__import__("sys").modules, __name__, _this_module())
     return made
-
-
-def _this_module() -> Any:
-    from types import SimpleNamespace
-
-    return SimpleNamespace(compare_tensors=compare_tensors)
 
 
 def test_green_red_with_the_layer_and_green_again(repository: Repository) -> None:
@@ -235,9 +115,11 @@ def test_green_red_with_the_layer_and_green_again(repository: Repository) -> Non
     findings = json.loads((repository.folder / "out" / "check.json").read_text())["findings"]
     (failed,) = [item for item in findings if item["verdict"] == "fail"]
     assert (failed["artifact"], failed["gate"]) == ("net.int8.tflite", "accuracy")
-    assert failed["culprit"]["layer"] == "relu1"
-    assert "The loss comes from layer relu1" in " ".join(red.stdout.split())
-    assert "Calibrate with minmax." in " ".join(red.stdout.split())
+    assert (failed["culprit"]["layer"], failed["culprit"]["cause"]) == ("relu1", "clipping")
+    told = " ".join(red.stdout.split())
+    assert "The loss comes from layer relu1" in told
+    assert "of the samples: its scale" in told
+    assert "Quantize again, with the default calibration" in told
 
     assert repository.check("--update").exit_code == 0
     changed = repository.git("status", "--porcelain").splitlines()

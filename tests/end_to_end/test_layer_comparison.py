@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,6 @@ from tests.targets.tflite import planted_faults as in_file
 
 type Networks = Callable[[str], Network]
 type Plant = Callable[[Network, Path], Path]
-
-SLOW = pytest.mark.slow
-"""Of the three networks one is compared in every run; the others take a minute to build."""
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +118,7 @@ def coreml_fault(fault: str, name: str) -> tuple[str, Plant]:
 FAULTS = (
     "scale twice as large", "saturated activation", "swapped channels", "wrong fused activation",
 )  # fmt: skip
-NETWORKS = [
-    "resnet20",
-    pytest.param("mobilenet_v2", marks=SLOW),
-    pytest.param("tiny_vit", marks=SLOW),
-]
+NETWORKS = ["resnet20", "mobilenet_v2", "tiny_vit"]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -179,6 +173,24 @@ def test_sound_artifacts_have_no_culprit(name: str, networks: Networks) -> None:
     for path in (network.tflite["int8"], network.coreml["int8"]):
         errors = compared(network, path, network.qdq)
         assert errors.culprits == (), f"{path.name}: {errors.verdict}"
+
+
+@pytest.mark.parametrize("name", ["resnet20", pytest.param("tiny_vit", marks=pytest.mark.slow)])
+def test_calibration_on_few_samples_is_no_fault(name: str, tmp_path: Path) -> None:
+    """Scores lie beyond the range that 8 samples gave, but not in every sample."""
+    network = build(name, tmp_path, calibrated=8)
+    network = replace(network, batches=network.more)
+    for path in (network.tflite["int8"], network.coreml["int8"], network.qdq):
+        errors = compared(network, path)
+        assert errors.culprits == (), f"{path.name}: {errors.verdict}"
+        assert any("as after calibration on few" in note for note in errors.notes)
+    activation = LAYERS[name][0]
+    for factor, cause in ((1 / 6, "clipping"), (1 / 2, "clipping"), (2.0, "coarse-step")):
+        faulty = tmp_path / "faulty.tflite"
+        in_file.rescale(network.tflite["int8"], faulty, activation, factor)
+        errors = compared(network, faulty)
+        found = [(item.tensor, item.cause) for item in errors.culprits]
+        assert found == [(activation, cause)], errors.verdict
 
 
 def test_an_activation_that_float_arithmetic_forgets(networks: Networks, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree as ET
 
 from edgekit.gate.options import OnUnknown
 from edgekit.gate.reports.wording import full_text, subject_of
 from edgekit.gate.verdict import CheckReport, Finding, Verdict
+
+_UNFIT = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_xml(report: CheckReport, on_unknown: OnUnknown = "fail") -> bytes:
@@ -21,7 +24,7 @@ def junit_xml(report: CheckReport, on_unknown: OnUnknown = "fail") -> bytes:
         case = ET.SubElement(
             suite,
             "testcase",
-            classname=subject_of(finding, report),
+            classname=_clean(subject_of(finding, report)),
             name=finding.gate,
             time="0",
         )
@@ -38,7 +41,8 @@ def junit_xml(report: CheckReport, on_unknown: OnUnknown = "fail") -> bytes:
     suite.set("tests", str(len(report.findings)))
     for name, total in counts.items():
         suite.set(name, str(total))
-    root = ET.Element("testsuites", {**suite.attrib})
+    # The schema of Jenkins (junit-10.xsd) knows no "skipped" here.
+    root = ET.Element("testsuites", {k: v for k, v in suite.attrib.items() if k != "skipped"})
     root.append(suite)
     ET.indent(root)
     text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -56,5 +60,8 @@ def _kind(finding: Finding, on_unknown: OnUnknown) -> tuple[str, str] | None:
 
 
 def _clean(text: str) -> str:
-    """Without the control characters that XML cannot hold."""
-    return "".join(char for char in text if char in "\t\n" or ord(char) >= 0x20)
+    """Without what XML 1.0 cannot hold: control characters, halves of pairs and non-characters.
+
+    A file name that is no valid UTF-8 brings such halves along.
+    """
+    return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from edgekit.gate.reports.wording import full_text, subject_of
 from edgekit.gate.verdict import CheckReport, Finding, Verdict
@@ -64,7 +65,8 @@ def sarif_log(report: CheckReport) -> dict[str, Any]:
 
 def sarif_text(report: CheckReport) -> bytes:
     """The log as a file."""
-    return (json.dumps(sarif_log(report), indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(sarif_log(report), indent=2, ensure_ascii=False) + "\n"
+    return text.encode(errors="replace")
 
 
 def _result(finding: Finding, report: CheckReport, rule: int) -> dict[str, Any]:
@@ -104,4 +106,4 @@ def _location(path: Path) -> dict[str, str]:
         relative = absolute.relative_to(Path.cwd())
     except ValueError:
         return {"uri": absolute.as_uri()}
-    return {"uri": relative.as_posix(), "uriBaseId": "%SRCROOT%"}
+    return {"uri": quote(relative.as_posix()), "uriBaseId": "%SRCROOT%"}

@@ -13,7 +13,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.core.metadata import ModelMetadata
+from edgekit.core.metadata import ModelMetadata, Preprocessing
 from edgekit.gate.check import CheckRequest
 from edgekit.gate.options import Budget
 from edgekit.gate.update import Updated, update_baseline
@@ -43,6 +43,7 @@ def write_classifier(
     name: str = "lines",
     extra_features: int = 0,
     log: bool = False,
+    preprocessing: Preprocessing | None = None,
 ) -> Path:
     """``scores = x W + b`` with the centres' linear discriminant.
 
@@ -52,6 +53,7 @@ def write_classifier(
         name: Name of the model.
         extra_features: Makes it a model with another input.
         log: Gives the logarithm of the scores, which is NaN for negative ones.
+        preprocessing: What the metadata declare; samples from a file are fed as they are.
     """
     rng = np.random.default_rng(5)
     weights = centres() + spoilt * rng.standard_normal((CLASSES, FEATURES))
@@ -72,7 +74,8 @@ def write_classifier(
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(proto)
     model = ir.from_proto(proto)
-    write_metadata(model, ModelMetadata(name=name, source=f"spoilt by {spoilt}"))
+    metadata = ModelMetadata(name=name, source=f"spoilt by {spoilt}", preprocessing=preprocessing)
+    write_metadata(model, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_onnx(model, path)
     return path

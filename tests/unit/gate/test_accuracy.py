@@ -21,7 +21,11 @@ def paired(n: int, gained: int, lost: int) -> PairedAccuracy:
 @pytest.mark.parametrize(
     ("n", "gained", "lost", "margin", "verdict"),
     [
-        (100, 0, 0, 0.0, Verdict.PASS),
+        (1000, 0, 0, 0.0, Verdict.PASS),
+        (1000, 0, 0, 0.005, Verdict.PASS),
+        (100, 0, 0, 0.03, Verdict.PASS),
+        (100, 0, 0, 0.005, Verdict.CANNOT_TELL),
+        (100, 0, 0, 0.0, Verdict.CANNOT_TELL),
         (10_000, 20, 25, 0.005, Verdict.PASS),
         (10_000, 100, 40, 0.0, Verdict.PASS),
         (10_000, 20, 130, 0.005, Verdict.FAIL),
@@ -35,11 +39,21 @@ def test_verdicts(n: int, gained: int, lost: int, margin: float, verdict: Verdic
     assert judge_accuracy(paired(n, gained, lost), margin).verdict is verdict
 
 
-def test_no_changed_prediction_passes_even_without_margin() -> None:
-    judged = judge_accuracy(paired(50, 0, 0), 0.0)
-    assert judged.verdict is Verdict.PASS
-    # What 50 samples can show is told: 2.33 + 1.28 standard errors of half a flip a cell.
-    assert judged.minimum_effect == pytest.approx((2.326 + 1.282) / 52, rel=1e-3)
+def test_no_change_on_a_handful_of_samples_proves_nothing() -> None:
+    # A model that is 5 points worse keeps all of 20 predictions in a third of the cases.
+    judged = judge_accuracy(paired(20, 0, 0), 0.005)
+    assert judged.verdict is Verdict.CANNOT_TELL
+    assert judged.needed is not None
+    assert judge_accuracy(paired(judged.needed, 0, 0), 0.005).verdict is Verdict.PASS
+    assert judge_accuracy(paired(judged.needed - 10, 0, 0), 0.005).verdict is not Verdict.PASS
+    # The same file predicts the same.
+    assert judge_accuracy(paired(20, 0, 0), 0.005, identical=True).verdict is Verdict.PASS
+    # What the samples can show is told: 2.33 + 1.28 standard errors of half a flip a cell.
+    assert judged.minimum_effect == pytest.approx(0.005 + (2.326 + 1.282) / 22, rel=1e-3)
+
+
+def test_a_file_that_predicts_otherwise_is_judged_as_any_other() -> None:
+    assert judge_accuracy(paired(1000, 10, 40), 0.005, identical=True).verdict is Verdict.FAIL
 
 
 def test_the_samples_needed_would_tell() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.core.hashing import digest_path
 from edgekit.errors import InputError
-from edgekit.gate.candidates import find_candidates
+from edgekit.gate.candidates import find_candidates, precision_of
 
 
 def touch(path: Path) -> Path:
@@ -80,6 +80,29 @@ def test_a_folder_without_report(tmp_path: Path) -> None:
         "net.onnx",
         "net.tflite",
     ]
+
+
+def test_two_artifacts_of_one_name(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.onnx").touch()
+    paths = [tmp_path / "a" / "net.onnx", tmp_path / "b" / "net.onnx"]
+    with pytest.raises(InputError, match=r"Several artifacts are called net\.onnx"):
+        find_candidates(paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("net.tflite", "float32"),
+        ("net.v2.tflite", "float32"),
+        ("net.int8.tflite", "int8"),
+        ("net.tflite.int8-weights.mlpackage", "int8-weights"),
+        ("int8.tflite", "float32"),
+    ],
+)
+def test_precision_of_a_name(name: str, precision: str) -> None:
+    assert precision_of(name) == precision
 
 
 def test_what_cannot_be_checked(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,22 @@ import numpy as np
 import pytest
 
 from edgekit.core.layer_error import Culprit
+from edgekit.core.metadata import Preprocessing
 from edgekit.core.metrics import Unavailable
-from edgekit.errors import ConfigError, InputError, UsageError
+from edgekit.errors import (
+    ConfigError,
+    InputError,
+    MissingToolError,
+    UnsupportedError,
+    UsageError,
+)
 from edgekit.gate import artifact_check, subject, update
 from edgekit.gate.baseline import KeptAccuracy, read_baseline
 from edgekit.gate.check import CheckRequest, run_check
 from edgekit.gate.culprit import Blame, CulpritRequest
 from edgekit.gate.options import Budget
 from edgekit.gate.verdict import CheckReport, Finding, Gate, Verdict
+from edgekit.measure.accuracy import classify
 from edgekit.targets.onnxruntime.target import create_target
 from tests.unit.gate.conftest import Bench, write_classifier, write_samples
 
@@ -280,6 +289,77 @@ def test_an_artifact_with_nan_fails(bench: Bench) -> None:
     assert "is NaN for" in said(report, "accuracy").text
 
 
+def test_each_file_has_its_own_preprocessing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that breaks the preprocessing must not break the baseline's along with it."""
+    right, wrong = Preprocessing(mean=(0.5,)), Preprocessing(mean=(127.0,))
+    write_classifier(bench.artifact, preprocessing=right)
+    bench.update()
+    write_classifier(bench.artifact, preprocessing=wrong)
+    used: list[Any] = []
+
+    def spy(session: Any, dataset: Any, preprocessing: Any, **more: Any) -> Any:
+        used.append(preprocessing)
+        return classify(session, dataset, preprocessing, **more)
+
+    monkeypatch.setattr(subject, "classify", spy)
+    monkeypatch.setattr(artifact_check, "device_name", lambda: "Other CPU")
+    run_check(bench.request())
+    # The artifact, then that of the baseline beside it.
+    assert used == [wrong, right]
+
+
+def test_a_runtime_that_became_worse_is_no_pass(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here both artifacts are equally bad; the baseline says that it was better elsewhere."""
+    bench.update()
+    monkeypatch.setattr(artifact_check, "device_name", lambda: "Other CPU")
+    assert said(run_check(bench.request()), "accuracy").verdict is Verdict.PASS
+
+    def broken(*given: Any, **more: Any) -> Any:
+        found = classify(*given, **more)
+        wrong = np.where(np.arange(found.predictions.size) % 10 == 0, 0, found.predictions)
+        return replace(found, predictions=wrong)
+
+    monkeypatch.setattr(subject, "classify", broken)
+    report = run_check(bench.request())
+    found = said(report, "accuracy")
+    assert (report.verdict, found.verdict) == (Verdict.FAIL, Verdict.FAIL)
+    assert "The baseline's own artifact has" in found.text
+    assert "computes something else" in found.text
+    assert found.paired is not None
+    assert found.paired.lost > found.paired.gained
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (UnsupportedError("ONNX Runtime fails"), Verdict.FAIL),
+        (MissingToolError("no library"), Verdict.CANNOT_TELL),
+    ],
+)
+def test_an_artifact_that_fails_as_it_runs_is_a_verdict(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, verdict: Verdict
+) -> None:
+    bench.update()
+    write_classifier(bench.artifact, spoilt=0.01)
+
+    def fails(*given: Any, **more: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(artifact_check, "gate_latency", fails)
+    monkeypatch.setattr(subject, "classify", fails)
+    report = run_check(bench.request(changes=(("latency", True), ("memory", False))))
+    assert report.verdict is verdict
+    for gate in ("accuracy", "latency"):
+        assert said(report, gate).verdict is verdict
+        assert str(error) in said(report, gate).text
+    # The others have looked all the same.
+    assert said(report, "size").verdict is Verdict.PASS
+
+
 def test_a_missing_runtime_is_a_verdict(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as quick:
         quick.setattr(update, "peak_memory_of", lambda *_: 5_000_000)
@@ -338,6 +418,9 @@ def test_a_target_that_could_not_be_made_cannot_be_told(bench: Bench) -> None:
     found = said(report, "baseline")
     assert found.verdict is Verdict.CANNOT_TELL
     assert "did not make it: onnxruntime is too old" in found.text
+    # That another form of it could not be made excuses nothing.
+    report_file.write_text(report_file.read_text().replace("float32", "int8"))
+    assert said(run_check(bench.request(paths=(out,))), "baseline").verdict is Verdict.FAIL
 
 
 def test_a_baseline_without_data_checks_the_rest(bench: Bench) -> None:
@@ -347,6 +430,10 @@ def test_a_baseline_without_data_checks_the_rest(bench: Bench) -> None:
     assert found.verdict is Verdict.NOT_CHECKED
     assert "no data set was named with --data" in found.text
     assert report.verdict is Verdict.PASS
+    # Who asks for accuracy is not told that all is well.
+    report = run_check(bench.request(data=bench.data))
+    assert report.verdict is Verdict.CANNOT_TELL
+    assert "The baseline holds no predictions" in said(report, "accuracy").text
 
 
 def test_the_layer_is_named_for_a_quantized_artifact(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.unit.gate.conftest import Bench
+from tests.unit.gate.conftest import Bench, write_classifier
 
 ROOT = Path(__file__).parents[3]
 
@@ -100,6 +100,12 @@ def test_the_script_of_the_action(bench: Bench) -> None:
     code, outputs = step.run(path="lines.onnx", data="$(touch owned); x")
     assert (code, outputs["verdict"]) == (4, "cannot tell")
     assert not (bench.folder / "owned").exists()
+    # Each line counts, also those behind the first.
+    write_classifier(bench.folder / "worse" / "other.onnx")
+    code, outputs = step.run(path="lines.onnx\nworse/other.onnx\n", arguments="--margin\n1")
+    assert (code, outputs["verdict"]) == (4, "cannot tell")
+    report = json.loads((bench.folder / outputs["report"]).read_text())
+    assert {item["artifact"] for item in report["findings"]} == {"lines.onnx", "other.onnx"}
     code, outputs = step.run(path="none.onnx")
     assert (code, outputs) == (2, {})
 

@@ -23,6 +23,7 @@ def quantized(
     computation: float = 1.0,
     rounding: float = 1.0,
     step_ratio: float | None = 1.0,
+    clipped_samples: float = 1.0,
     **more: Any,
 ) -> LayerError:
     """An int8 layer; parts in units of rounding noise."""
@@ -31,6 +32,7 @@ def quantized(
         clipping=clipping * ROUNDING,
         computation=computation * ROUNDING,
         clipped_share=0.01 if clipping else 0.0,
+        clipped_samples=clipped_samples if clipping else 0.0,
         step_ratio=step_ratio,
     )
     fields = {

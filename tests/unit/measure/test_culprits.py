@@ -31,7 +31,11 @@ def test_ordinary_layers() -> None:
 @pytest.mark.parametrize(
     ("layer", "cause", "text"),
     [
-        (quantized("x", 25.0, clipping=80.0), "clipping", "clips 1.00% of its values"),
+        (
+            quantized("x", 25.0, clipping=80.0),
+            "clipping",
+            "clips 1.00% of its values, in 100%",
+        ),
         (quantized("x", 35.0, step_ratio=2.4), "coarse-step", "2.4 times what its values"),
         (
             quantized("x", 3.0, computation=9000.0),
@@ -52,6 +56,31 @@ def test_what_is_wrong_with_a_layer(layer: LayerError, cause: Cause, text: str) 
     assert judgement.culprits[0].layer == "node_x"
     assert judgement.ranking[0] == "x"
     assert [layer.tensor for layer in judgement.layers if layer.out_of_line] == ["x"]
+
+
+def test_values_beyond_a_range_that_few_samples_gave() -> None:
+    """As scores of ResNet-20 after calibration on 8 images, in a fifth of the samples."""
+    judgement = judged(quantized("x", 12.0, clipping=500.0, clipped_samples=0.2))
+    assert judgement.culprits == ()
+    assert judgement.short == ("x",)
+    wrong = judged(quantized("x", 12.0, clipping=500.0, clipped_samples=1.0))
+    assert (named(wrong), wrong.short) == ([("x", "clipping")], ())
+
+
+def test_ranges_that_are_all_too_narrow_are_not_ordinary() -> None:
+    """As after calibration on images of another preprocessing."""
+    layers = [quantized(f"c{i}", 20.0, clipping=400.0 + i, step_ratio=0.4) for i in range(9)]
+    judgement = judge(layers, NOTHING)
+    assert len(judgement.culprits) == 9
+    assert judgement.culprits[0].cause == "clipping"
+
+
+def test_a_step_is_held_to_ranges_that_are_all_short() -> None:
+    layers = [quantized(f"c{i}", 38.0, step_ratio=0.8 + i / 50) for i in range(9)]
+    assert judge(layers, NOTHING).culprits == ()
+    assert named(judge([*layers, quantized("x", 33.0, step_ratio=1.65)], NOTHING)) == [
+        ("x", "coarse-step")
+    ]
 
 
 def test_coarse_weights_of_all_layers_are_ordinary() -> None:

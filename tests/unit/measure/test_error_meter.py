@@ -76,6 +76,22 @@ def test_parts_of_a_clipped_tensor() -> None:
     assert parts.step_ratio == pytest.approx(128 / 200)
 
 
+def test_samples_with_values_beyond_an_end() -> None:
+    meter = PartsMeter(Steps(1.0, 0, "int8"))
+    runs = (
+        # Beyond the upper end in two samples of three, beyond the lower in one of them.
+        [[130.0, 5.0], [200.0, -300.0], [1.0, 127.4]],
+        [[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]],
+    )
+    for run in runs:
+        array = np.array(run, np.float32)
+        meter.update(array, array, samples=3)
+    assert meter.parts(None).clipped_samples == pytest.approx(2 / 6)
+    # A tensor without an axis of samples is one.
+    meter.update(np.full(7, 500.0, np.float32), np.full(7, 127.0, np.float32), samples=3)
+    assert meter.parts(None).clipped_samples == pytest.approx(3 / 7)
+
+
 def test_a_prescribed_scale_is_not_judged() -> None:
     meter = PartsMeter(Steps(1 / 256, -128, "int8", prescribed=True))
     meter.update(np.array([0.01], np.float32), np.array([0.01], np.float32))

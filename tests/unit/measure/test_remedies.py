@@ -26,8 +26,8 @@ def errors(*layers: LayerError, cause: Cause | None = None, layer: str = "conv")
     [
         ("clipping", ["requantize", "minmax", "int16", "keep-float"]),
         ("coarse-step", ["requantize", "percentile", "int16", "keep-float"]),
-        ("wide-range", ["requantize", "percentile", "int16", "keep-float"]),
-        ("computation", ["requantize", "keep-float", "int16", "convert-again"]),
+        ("wide-range", ["requantize", "percentile", "equalize", "int16", "keep-float"]),
+        ("computation", ["requantize", "equalize", "keep-float", "int16", "convert-again"]),
         ("not-finite", ["convert-again", "keep-float"]),
         ("refused", ["convert-again"]),
     ],
@@ -59,6 +59,7 @@ def test_nothing_to_do() -> None:
 
 
 def test_poor_outputs_without_a_culprit() -> None:
-    (found,) = suggest(errors(quantized("x", 12.0, is_output=True)))
+    again, found = suggest(errors(quantized("x", 12.0, is_output=True)))
+    assert (again.kind, again.layer) == ("requantize", "")
     assert (found.kind, found.layer, found.options) == ("int16", "", ("--precision", "int16x8"))
     assert suggest(errors(floating("x", 12.0))) == ()

@@ -54,3 +54,12 @@ def test_a_result_stands_at_the_artifacts_line(
     outside = report.model_copy(update={"baseline": "/somewhere/baseline.json"})
     place = sarif_log(outside)["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
     assert place["artifactLocation"] == {"uri": "file:///somewhere/baseline.json"}
+
+
+def test_a_path_is_written_as_a_uri(
+    report: CheckReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    placed = report.model_copy(update={"baseline": "my models/50 %.json"})
+    place = sarif_log(placed)["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "my%20models/50%20%25.json"
