@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +47,7 @@ from edgekit.training.qat.config import QatConfig
 if TYPE_CHECKING:
     import torch
 
+    from edgekit.pipeline.run_record import HistoryPlace
     from edgekit.pipeline.run_result import RunResult
 
 __all__ = [
@@ -329,7 +329,11 @@ def conversion_project(
 
 
 def run_project(
-    project: ProjectConfig, *, store: Path | None = None, progress: Progress | None = None
+    project: ProjectConfig,
+    *,
+    store: Path | None = None,
+    progress: Progress | None = None,
+    history: HistoryPlace | None = None,
 ) -> RunResult:
     """Plans and runs a project.
 
@@ -337,18 +341,24 @@ def run_project(
         project: What to do.
         store: Folder that keeps results; None keeps them only until the run has ended.
         progress: Receives the advance.
+        history: Where the run is recorded when it has ended; None does not record it. That it
+            cannot be is no failure: `RunResult.history_problem` then says why.
 
     Raises:
         EdgekitError: Whatever planning or a stage raises. An output folder that did not exist
             before is then removed again, unless something was put there.
     """
     from edgekit.pipeline.plan import build_plan
+    from edgekit.pipeline.run_folders import removed_if_empty, store_folder
+    from edgekit.pipeline.run_record import RunRecorder
     from edgekit.pipeline.runner import Runner
     from edgekit.store.store import Store
 
     plan = build_plan(project)
-    with _removed_if_empty(project.output), _store_folder(store) as folder:
-        return Runner(Store(folder), progress).run(plan)
+    recorder = None if history is None else RunRecorder(history)
+    with removed_if_empty(project.output), store_folder(store) as folder:
+        result = Runner(Store(folder), progress).run(plan)
+    return result if recorder is None else recorder.record(result)
 
 
 def project_name(source: str) -> str:
@@ -475,28 +485,3 @@ def _check_io(
         )
     if not any(io in info.io_types for info in infos.values()):
         raise ConfigError(f"No target asked for offers {io} inputs and outputs.")
-
-
-@contextmanager
-def _store_folder(store: Path | None) -> Iterator[Path]:
-    """The folder asked for, or one that goes when the run has ended."""
-    if store is not None:
-        yield store
-        return
-    with tempfile.TemporaryDirectory(prefix="edgekit-store-") as folder:
-        yield Path(folder)
-
-
-@contextmanager
-def _removed_if_empty(folder: Path) -> Iterator[None]:
-    """Takes back folders that a failed run made for nothing."""
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    try:
-        yield
-    except BaseException:
-        for place in made:
-            try:
-                place.rmdir()
-            except OSError:
-                break  # never made, or something lies in it
-        raise

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 import typer
 
 from edgekit.api import ConvertOptions
+from edgekit.cli.history_flags import NoHistory
 from edgekit.cli.lowering_flags import (
     BatchSizing,
     DeploymentTarget,
@@ -161,6 +162,7 @@ def command(
     name: Name = None,
     labels: Labels = None,
     store: Store = None,
+    no_history: NoHistory = False,
     seed: Seed = 0,
     data: DataSet = None,
     data_root: DataRoot = None,
@@ -189,6 +191,7 @@ def command(
 ) -> None:
     """Convert a model; every artifact is run and compared with ONNX Runtime before it is kept."""
     from edgekit.cli.preprocessing_flags import PreprocessingFlags, preprocessing_from
+    from edgekit.cli.single_run import run_single
     from edgekit.pipeline.project import read_labels
 
     flags = PreprocessingFlags(size, resize, channels, scale, mean, std)
@@ -229,30 +232,16 @@ def command(
         seed=seed,
         store=store,
     )
-    _convert(model, (target, parse_precisions(precision)), output, options)
+    run_single(
+        "convert",
+        model,
+        (target, parse_precisions(precision)),
+        output,
+        options,
+        recorded=not no_history,
+    )
 
 
 def _calibration_set(name: str | None, root: Path | None) -> DataSpec | None:
     """The training split of a set, so that accuracy is not measured on the same samples."""
     return None if name is None else DataSpec(set=name, root=root, split="train")
-
-
-def _convert(
-    model: str,
-    wanted: tuple[list[str], tuple[Precision, ...]],
-    output: Path,
-    options: ConvertOptions,
-) -> None:
-    """Runs the conversion as a project that lives only as long as the command."""
-    from edgekit.api import conversion_project, run_project
-    from edgekit.cli.output import remark
-    from edgekit.cli.progress import shown_progress
-    from edgekit.cli.run_output import print_run
-
-    targets, precisions = wanted
-    project, notes = conversion_project(model, targets, precisions, output, options)
-    for note in notes:
-        remark(f"note: {note}")
-    with shown_progress() as progress:
-        result = run_project(project, store=options.store, progress=progress)
-    print_run(result)

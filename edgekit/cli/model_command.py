@@ -28,10 +28,10 @@ from edgekit.cli.convert import (
     Store,
     Weights,
 )
+from edgekit.cli.history_flags import NoHistory
 from edgekit.cli.model_options import field_options, given
 from edgekit.cli.options import DataRoot, Limit, checked, help_of, parse_precisions
 from edgekit.core.stage import StageConfig
-from edgekit.core.target import Precision
 from edgekit.data.contract import DataSpec
 
 Data = Annotated[
@@ -81,6 +81,7 @@ def stage_command(
         name: Name = None,
         labels: Labels = None,
         store: Store = None,
+        no_history: NoHistory = False,
         seed: Seed = 0,
         data_root: DataRoot = None,
         limit: Limit = None,
@@ -95,6 +96,7 @@ def stage_command(
         **fields: object,
     ) -> None:
         from edgekit.cli.preprocessing_flags import PreprocessingFlags, preprocessing_from
+        from edgekit.cli.single_run import run_single
         from edgekit.core.target import BenchConfig
         from edgekit.pipeline.project import read_labels
 
@@ -115,28 +117,14 @@ def stage_command(
             seed=seed,
             store=store,
         )
-        _run(model, tuple(target or ()), parse_precisions(precision), output, chosen)
+        run_single(
+            stage,
+            model,
+            (tuple(target or ()), parse_precisions(precision)),
+            output,
+            chosen,
+            recorded=not no_history,
+        )
 
     command.__doc__ = text
     return command
-
-
-def _run(
-    model: str,
-    targets: tuple[str, ...],
-    precisions: tuple[Precision, ...],
-    output: Path,
-    options: ConvertOptions,
-) -> None:
-    """Runs it as a project that lives only as long as the command."""
-    from edgekit.api import conversion_project, run_project
-    from edgekit.cli.output import remark
-    from edgekit.cli.progress import shown_progress
-    from edgekit.cli.run_output import print_run
-
-    project, notes = conversion_project(model, targets, precisions, output, options)
-    for note in notes:
-        remark(f"note: {note}")
-    with shown_progress() as progress:
-        result = run_project(project, store=options.store, progress=progress)
-    print_run(result)

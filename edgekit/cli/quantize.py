@@ -38,6 +38,7 @@ from edgekit.cli.convert import (
     Store,
     Weights,
 )
+from edgekit.cli.history_flags import NoHistory
 from edgekit.cli.lowering_flags import (
     BatchSizing,
     DeploymentTarget,
@@ -138,6 +139,7 @@ def command(
     name: Name = None,
     labels: Labels = None,
     store: Store = None,
+    no_history: NoHistory = False,
     seed: Seed = 0,
     data_root: DataRoot = None,
     limit: Limit = None,
@@ -181,6 +183,7 @@ def command(
     A .qdq.onnx file that was made before is kept as it is and can be fine-tuned.
     """
     from edgekit.cli.preprocessing_flags import PreprocessingFlags, preprocessing_from
+    from edgekit.cli.single_run import run_single
     from edgekit.pipeline.project import read_labels
 
     flags = PreprocessingFlags(size, resize, channels, scale, mean, std)
@@ -231,7 +234,14 @@ def command(
         seed=seed,
         store=store,
     )
-    _quantize(model, tuple(target or ()), output, options)
+    run_single(
+        "quantize",
+        model,
+        (tuple(target or ()), options.schemes),
+        output,
+        options,
+        recorded=not no_history,
+    )
 
 
 def _training_split(name: str | None, root: Path | None) -> DataSpec | None:
@@ -252,18 +262,3 @@ def _qat_options(given: dict[str, object], *, asked: bool) -> QatConfig | None:
 
 
 _FLAGS = {"batch_size": "--batch", "shift_px": "--shift"}
-
-
-def _quantize(model: str, targets: tuple[str, ...], output: Path, options: ConvertOptions) -> None:
-    """Runs it as a project that lives only as long as the command."""
-    from edgekit.api import conversion_project, run_project
-    from edgekit.cli.output import remark
-    from edgekit.cli.progress import shown_progress
-    from edgekit.cli.run_output import print_run
-
-    project, notes = conversion_project(model, targets, options.schemes, output, options)
-    for note in notes:
-        remark(f"note: {note}")
-    with shown_progress() as progress:
-        result = run_project(project, store=options.store, progress=progress)
-    print_run(result)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgekit.cli.history_flags import NoHistory, history_place
 from edgekit.cli.options import help_of
 from edgekit.pipeline.project import ProjectConfig
 
@@ -20,6 +21,7 @@ def command(
     store: Annotated[
         Path | None, typer.Option("--store", metavar="DIR", help=help_of(ProjectConfig, "store"))
     ] = None,
+    no_history: NoHistory = False,
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Print the steps and run nothing.")
     ] = False,
@@ -38,6 +40,7 @@ def command(
     if plan_only:
         results().print(build_plan(config).describe(), markup=False)
         return
+    place = history_place("run", config.store, project.absolute().parent, recorded=not no_history)
     with shown_progress() as progress:
-        result = run_project(config, store=config.store, progress=progress)
+        result = run_project(config, store=config.store, progress=progress, history=place)
     print_run(result)

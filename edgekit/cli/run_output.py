@@ -35,6 +35,8 @@ def print_run(result: RunResult) -> None:
         if result.summary.targets:
             _print_summary(result.summary)
         _print_warnings(result.summary)
+    if result.history_problem:
+        remark(f"warning: {result.history_problem}")
     remark(result.describe())
     results().print()
     for path in result.outputs:

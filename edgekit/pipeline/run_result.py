@@ -44,12 +44,15 @@ class RunResult:
         outputs: Files and folders in the output folder that this run stands for.
         written: Those of them that were not there yet or were different.
         summary: All results, typed; None when the plan makes no summary.
+        history_problem: Why the run could not be recorded in the history, with what to do;
+            empty where it was, or was not to be.
     """
 
     steps: tuple[StepResult, ...]
     outputs: tuple[Path, ...]
     written: tuple[Path, ...]
     summary: RunSummary | None
+    history_problem: str = ""
 
     @property
     def ran(self) -> tuple[str, ...]:

@@ -55,6 +55,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands record themselves in the current folder, which is not to be the checkout."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("current"))
+
+
 type Call = Callable[..., Result]
 
 
