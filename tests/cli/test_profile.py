@@ -86,7 +86,7 @@ def profiled(call: Call, path: Path, *options: str) -> dict[str, Any]:
 
 
 def named(profile: dict[str, Any], name: str) -> dict[str, Any]:
-    # On some processors ONNX Runtime puts changes of layout, which carry a layer's name, beside it.
+    # On some processors ONNX Runtime puts changes of layout beside a layer, under its name.
     found = [item for item in profile["operators"] if item["name"] == name and item["macs"]]
     assert len(found) == 1, [item["name"] for item in profile["operators"]]
     operator: dict[str, Any] = found[0]
