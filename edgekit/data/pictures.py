@@ -17,7 +17,7 @@ from edgekit.data.datasets import open_dataset
 from edgekit.data.image_set import ImageSet
 from edgekit.data.npz import NpzSet
 
-MAX_SIDE = 96
+MAX_SIDE = 72
 """Longest side of a picture, in pixels; larger images are made smaller."""
 
 
