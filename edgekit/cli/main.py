@@ -31,6 +31,9 @@ COMMANDS: dict[str, CommandEntry] = {
         "edgekit.cli.distill", "Train a model on by a teacher, with labels or without."
     ),
     "run": CommandEntry("edgekit.cli.run", "Run the pipeline that an edgekit.toml describes."),
+    "report": CommandEntry(
+        "edgekit.cli.report", "Write the HTML report of a run anew, or compare several runs."
+    ),
     "targets": CommandEntry(
         "edgekit.cli.targets", "List the targets and what this machine can do with each."
     ),

@@ -43,22 +43,22 @@ def ledger_chart(ledger: Sequence[LedgerRow], name: str = "ledger") -> Chart | N
 
 
 def _rows(ledger: Sequence[LedgerRow]) -> list[Row]:
-    known = {row.step: row for row in ledger if isinstance(row.accuracy, AccuracyReport)}
+    known = {row.step: _label(row, ledger) for row in ledger if row.step}
     rows: list[Row] = []
-    for row in known.values():
-        assert isinstance(row.accuracy, AccuracyReport)
-        top1, parent = row.accuracy.top1, known.get(row.parent)
-        before = None
-        if parent is not None and isinstance(parent.accuracy, AccuracyReport):
-            before = 100 * parent.accuracy.top1.value
-        points = "" if before is None else format_points(top1.value - before / 100)
+    for row in ledger:
+        if not isinstance(row.accuracy, AccuracyReport):
+            continue
+        top1, before = row.accuracy.top1, None
+        if row.paired is not None:
+            before = 100 * (top1.value - row.paired.difference)
+        points = "" if row.paired is None else format_points(row.paired.difference)
         change = "first"
         if before is not None:
-            change = "gained" if 100 * top1.value > before else "lost"
+            change = "gained" if 100 * top1.value >= before else "lost"
         rows.append(
             {
-                "label": f"{row.stage} {row.form}",
-                "parent": "" if parent is None else f"{parent.stage} {parent.form}",
+                "label": _label(row, ledger),
+                "parent": known.get(row.parent, ""),
                 "accuracy": 100 * top1.value,
                 "low": 100 * top1.low,
                 "high": 100 * top1.high,
@@ -69,6 +69,12 @@ def _rows(ledger: Sequence[LedgerRow]) -> list[Row]:
             }
         )
     return rows
+
+
+def _label(row: LedgerRow, ledger: Sequence[LedgerRow]) -> str:
+    """Stage and form, and the step where a stage of that name was run twice."""
+    alike = [item for item in ledger if (item.stage, item.form) == (row.stage, row.form)]
+    return f"{row.stage} {row.form}" + (f" ({row.step})" if len(alike) > 1 else "")
 
 
 def _layers(order: list[str], domain: list[float]) -> list[Spec]:
@@ -86,7 +92,7 @@ def _layers(order: list[str], domain: list[float]) -> list[Spec]:
     return [
         {
             "mark": {"type": "rule", "strokeDash": [2, 3], "stroke": MUTED},
-            "transform": [{"filter": "datum.before !== null"}],
+            "transform": [{"filter": "datum.before !== null && datum.parent !== ''"}],
             "encoding": {
                 "y": {**row, "field": "parent"},
                 "y2": {"field": "label"},
