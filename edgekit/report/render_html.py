@@ -9,9 +9,22 @@ from edgekit.report.page import render_page
 from edgekit.report.sections import all_sections
 from edgekit.report.summary_table import summary_table
 
+MAX_PAGE_BYTES = 6_000_000
+"""Largest page: it is sent by mail and opened on phones."""
+_TOO_LARGE = "Pictures are left out: with them the page would be larger than 6 MB."
+
 
 def render_html(summary: RunSummary) -> str:
-    """The page of one run."""
+    """The page of one run; pictures of samples are left out of one that they make too large."""
+    page = _page(summary)
+    predictions = summary.predictions
+    if predictions is None or not predictions.pictures or len(page.encode()) <= MAX_PAGE_BYTES:
+        return page
+    bare = predictions.model_copy(update={"pictures": (), "picture_note": _TOO_LARGE})
+    return _page(summary.model_copy(update={"predictions": bare}))
+
+
+def _page(summary: RunSummary) -> str:
     pictures = () if summary.predictions is None else summary.predictions.pictures
     return render_page(
         "report.html.j2",

@@ -26,6 +26,7 @@ class Point:
         latency_ms: Median; None where it was not measured.
         size_kib: Size of the file; None where there is none.
         device: Where the latency was measured; latencies of two devices are not compared.
+        dataset: What the accuracy was measured on; accuracies on two sets are not compared.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Point:
     latency_ms: float | None = None
     size_kib: float | None = None
     device: str = ""
+    dataset: str = ""
 
     def cost(self, name: Literal["latency_ms", "size_kib"]) -> float | None:
         """One of the costs by name."""
@@ -49,26 +51,30 @@ def points_of(summary: RunSummary, run: str = "") -> tuple[Point, ...]:
         run: Its name where several runs are shown together; colours then stand for runs.
     """
     found = [point for result in summary.targets if (point := _of_target(result, run)) is not None]
-    known = {_figures(point) for point in found}
-    stages = [point for row in summary.ledger if (point := _of_stage(row, run)) is not None]
-    return (*found, *(point for point in stages if _figures(point) not in known))
-
-
-def _figures(point: Point) -> tuple[str, float | None, float | None]:
-    return point.form, point.latency_ms, point.size_kib
+    # Artifacts are lowered from the last graph of their form, which would be drawn twice.
+    last = {row.form: row for row in summary.ledger}
+    lowered = {(result.target, result.precision) for result in summary.targets}
+    stages = [
+        point
+        for row in summary.ledger
+        if row is not last[row.form] or (row.target, row.form) not in lowered
+        if (point := _of_stage(row, run)) is not None
+    ]
+    return (*found, *stages)
 
 
 def front(points: Iterable[Point], cost: Literal["latency_ms", "size_kib"]) -> tuple[Point, ...]:
     """The points that no other one beats, by rising cost.
 
     One beats another if it is at least as accurate at no higher cost, and better in one of the
-    two. Latencies are compared within a device alone.
+    two. Latencies are compared within a device alone, accuracies within a data set.
     """
     priced = [(point, value) for point in points if (value := point.cost(cost)) is not None]
 
     def beaten(point: Point, value: float) -> bool:
         return any(
             (cost == "size_kib" or other.device == point.device)
+            and other.dataset == point.dataset
             and other.accuracy >= point.accuracy
             and price <= value
             and (other.accuracy > point.accuracy or price < value)
@@ -83,6 +89,7 @@ def trade_off_tables(points: Sequence[Point]) -> tuple[Table, ...]:
     """Every point, and whether it is beaten."""
     if len(points) < 2:
         return ()
+    several = len({point.dataset for point in points}) > 1
     fast, small = front(points, "latency_ms"), front(points, "size_kib")
     rows = []
     for point in points:
@@ -92,7 +99,7 @@ def trade_off_tables(points: Sequence[Point]) -> tuple[Table, ...]:
         rows.append(
             (
                 Cell(point.name, tone="strong" if best else "plain"),
-                Cell(format_share(point.accuracy)),
+                Cell(format_share(point.accuracy), detail=point.dataset if several else ""),
                 Cell("–" if latency is None else format_ms(latency)),
                 Cell("–" if size is None else format_bytes(round(size * _KIB))),
                 Cell(" and ".join(best) or "–"),
@@ -105,7 +112,7 @@ def trade_off_tables(points: Sequence[Point]) -> tuple[Table, ...]:
         Column("Size", figures=True),
         Column("Unbeaten in accuracy and"),
     )
-    caption = "Latencies are compared on one device alone."
+    caption = "Latencies are compared on one device alone, and accuracies on one data set."
     return (Table(columns, tuple(rows), caption=caption),)
 
 
@@ -126,6 +133,7 @@ def _of_target(result: TargetResult, run: str) -> Point | None:
             else None
         ),
         device="" if measured is None else measured.device,
+        dataset=_data(result.accuracy),
     )
 
 
@@ -142,4 +150,9 @@ def _of_stage(row: LedgerRow, run: str) -> Point | None:
         latency_ms=latency.p50_ms,
         size_kib=None if row.size_bytes is None else row.size_bytes / _KIB,
         device=latency.device,
+        dataset=_data(row.accuracy),
     )
+
+
+def _data(accuracy: AccuracyReport) -> str:
+    return f"{accuracy.dataset}, n = {accuracy.top1.n}"

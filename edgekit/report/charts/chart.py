@@ -83,6 +83,8 @@ def drawing(rows: Sequence[Row], layers: Sequence[Spec], height: int | Spec, **m
         "config": CONFIG,
         "width": "container",
         "height": height,
+        # Rows of a fixed height decide the height; only the width follows the page.
+        "autosize": {"type": "fit-x" if isinstance(height, dict) else "fit"},
         "data": {"values": [dict(row) for row in rows]},
         "layer": list(layers),
         **more,

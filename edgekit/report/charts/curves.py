@@ -8,6 +8,8 @@ from edgekit.core.run_summary import QatSummary, TrainingSummary
 from edgekit.report.charts.chart import MUTED, SERIES, Chart, Row, Spec, drawing, padded, tips
 
 _HEIGHT = 200
+_COLOURS = {"training": SERIES[0], "validation": SERIES[1], "kept back": SERIES[1]}
+"""By series, the same in every chart: samples not trained with have one colour."""
 
 type Curve = Sequence[tuple[int, float | None]]
 
@@ -91,7 +93,7 @@ def _chart(
     }  # fmt: skip
     colour: Spec = {
         "field": "series",
-        "scale": {"domain": present, "range": list(SERIES[: len(present)])},
+        "scale": {"domain": present, "range": [_COLOURS[label] for label in present]},
     }
     layers: list[Spec] = [
         {

@@ -138,7 +138,10 @@ def _range_marks(order: list[str]) -> list[Spec]:
     x: Spec = {"field": "low", "type": "quantitative", "title": "Value"}
     seen = {**x, "field": "seen_low"}
     names = ["expressed by the integers", "seen in the calibration data", "seen, but cut off"]
-    colour: Spec = {"scale": {"domain": names, "range": [SERIES[0], INK, WARN]}}
+    colour: Spec = {
+        "scale": {"domain": names, "range": [SERIES[0], INK, WARN]},
+        "legend": {"columns": 1},  # side by side they do not fit a phone
+    }
     end: Spec = {"condition": {"test": "datum.clips", "value": WARN}, "value": INK}
     tip = tips(
         tensor="Tensor", low="Lowest", high="Highest", seen_low="Lowest seen",

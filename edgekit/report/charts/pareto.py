@@ -51,6 +51,7 @@ def _chart(points: Sequence[Point], left_out: Sequence[str], cost: Cost, name: s
             "latency_ms": point.latency_ms,
             "size_kib": point.size_kib,
             "device": point.device,
+            "dataset": point.dataset,
             "front": point in best,
         }
         for point in points
@@ -98,7 +99,7 @@ def _layers(rows: Sequence[Row], cost: Cost, title: str) -> list[Spec]:
                 "strokeDash": [4, 3],
             },
             "transform": [{"filter": "datum.front"}],
-            "encoding": {"x": x, "y": y, "detail": {"field": "device"}},
+            "encoding": {"x": x, "y": y, "detail": [{"field": "device"}, {"field": "dataset"}]},
         },
         {
             "mark": {"type": "point", "size": 110, "filled": True, "strokeWidth": 2},
@@ -127,6 +128,7 @@ def _layers(rows: Sequence[Row], cost: Cost, title: str) -> list[Spec]:
                     latency_ms="p50 [ms]",
                     size_kib="Size [KiB]",
                     device="Device",
+                    dataset="Accuracy on",
                 ),
             },
         },

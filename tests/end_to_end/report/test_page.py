@@ -187,7 +187,7 @@ def test_a_keyboard_reaches_every_chart_and_fold_and_shows_where_it_is(
         browser,
         "[...document.querySelectorAll('[data-spec]')].map(p => [p.getAttribute('role'), "
         "p.getAttribute('aria-label').length, "
-        "document.getElementById(p.getAttribute('aria-describedby'))"
+        "document.getElementById(p.getAttribute('aria-details'))"
         ".querySelectorAll('td').length])",
     )
     for role, length, cells in named:

@@ -20,6 +20,7 @@ points = st.builds(
     latency_ms=st.none() | levels,
     size_kib=levels,
     device=st.sampled_from(["a", "b"]),
+    dataset=st.sampled_from(["x", "y"]),
 )
 
 
@@ -38,6 +39,7 @@ def test_the_front_is_what_nothing_beats(
             for other in given_points
             if (price := other.cost(cost)) is not None
             and (cost == "size_kib" or other.device == point.device)
+            and other.dataset == point.dataset
             and (price, -other.accuracy) != (value, -point.accuracy)
             and price <= value
             and other.accuracy >= point.accuracy
@@ -53,3 +55,25 @@ def test_points_of_a_run_are_artifacts_with_known_accuracy() -> None:
     assert next(point.name for point in points_of(full_summary(), "a")) == "a: tflite float32"
     (table,) = trade_off_tables(found)
     assert [row[4].text for row in table.rows] == ["latency and size", "size"]
+
+
+def test_stages_are_points_unless_an_artifact_is_made_of_them() -> None:
+    summary = full_summary()
+    measured = summary.targets[0].latency
+    trained, pruned, *rest = (
+        row.model_copy(update={"latency": measured, "target": "tflite"}) for row in summary.ledger
+    )
+    found = points_of(summary.model_copy(update={"ledger": (trained, pruned, *rest)}))
+    assert [point.name for point in found] == [
+        "tflite float32", "tflite float16", "trained float32 on tflite", "PTQ int8 on tflite",
+    ]  # fmt: skip
+
+
+def test_accuracies_on_other_data_are_named_and_not_compared() -> None:
+    made = [
+        Point("a", "x", "int8", 0.9, 1.0, 10.0, dataset="digits, n = 500"),
+        Point("b", "y", "int8", 0.8, 2.0, 20.0, dataset="cifar, n = 500"),
+    ]
+    assert front(made, "size_kib") == tuple(made)
+    (table,) = trade_off_tables(made)
+    assert [row[1].detail for row in table.rows] == ["digits, n = 500", "cifar, n = 500"]
