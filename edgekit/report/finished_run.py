@@ -46,8 +46,11 @@ def read_runs(places: Sequence[Path]) -> tuple[FinishedRun, ...]:
     """
     found = [(place, *_read(place)) for place in places]
     projects = Counter(summary.project for _, _, summary in found)
+    folders = Counter(place.name for place in places)
     names = [
-        summary.project if projects[summary.project] == 1 else f"{summary.project} ({place})"
+        summary.project
+        if projects[summary.project] == 1
+        else f"{summary.project} ({place.name if folders[place.name] == 1 else place})"
         for place, _, summary in found
     ]
     twice = Counter(names)

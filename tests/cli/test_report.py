@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,9 +65,27 @@ def test_two_runs_of_one_project_are_told_apart(call: Call, run: Path, tmp_path:
     result = call("report", run, run / "report", "-o", page)
     assert result.exit_code == 0, result.output
     text = page.read_text()
-    assert f"net ({run})" in text
-    assert f"net ({run / 'report'})" in text
+    assert "net (out)" in text
+    assert "net (report)" in text
     assert "<title>2 runs" in text
+    other = tmp_path / "elsewhere" / "out"
+    shutil.copytree(run, other)
+    assert call("report", run, other, "-o", page).exit_code == 0
+    assert f"net ({run})" in page.read_text()
+    assert f"net ({other})" in page.read_text()
+
+
+def test_a_page_is_not_written_over_a_folder_or_its_own_source(
+    call: Call, run: Path, tmp_path: Path
+) -> None:
+    source = run / "report" / "report.json"
+    before = source.read_bytes()
+    for output, message in ((tmp_path, "is a folder"), (source, "would be written over")):
+        result = call("report", run, "-o", output)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"error: {output} is ")
+        assert message in result.stderr
+    assert source.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ class Chart:
             figures themselves stand in the tables below.
         spec: How it is drawn.
         wide: Whether it takes the whole width of the page.
+        note: What stands below it; may be empty.
     """
 
     name: str
@@ -68,23 +69,22 @@ class Chart:
     description: str
     spec: Spec
     wide: bool = True
+    note: str = ""
 
 
-def drawing(rows: Sequence[Row], layers: Sequence[Spec], height: int | Spec, **more: Any) -> Spec:
+def drawing(rows: Sequence[Row], layers: Sequence[Spec], height: int, **more: Any) -> Spec:
     """A specification of layers over the same data, as wide as its place in the page.
 
     Args:
         rows: The data.
         layers: Marks with their encodings.
-        height: In pixels, or a step for each row.
+        height: Of what lies within the axes, in pixels.
         **more: Other members of the specification.
     """
     return {
         "config": CONFIG,
         "width": "container",
         "height": height,
-        # Rows of a fixed height decide the height; only the width follows the page.
-        "autosize": {"type": "fit-x" if isinstance(height, dict) else "fit"},
         "data": {"values": [dict(row) for row in rows]},
         "layer": list(layers),
         **more,

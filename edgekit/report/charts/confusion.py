@@ -51,7 +51,7 @@ def _chart(predictions: PredictionSummary, matrix: ConfusionMatrix, name: str) -
             f"{predictions.label(most.predicted)}, {most.count} times"
         )
     title = ", ".join(matrix.models)
-    spec = drawing(rows, _marks(order), {"step": _TILE})
+    spec = drawing(rows, _marks(order), _TILE * len(order))
     return Chart(name, title, f"Confusion matrix of {title}: {told}.", spec, wide=False)
 
 

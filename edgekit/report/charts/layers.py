@@ -61,7 +61,7 @@ def _layer_errors(item: LayerErrorSummary) -> Chart | None:
         told += f" The lowest own ratio is {least.own_db:.1f} dB at {least.tensor}."
     kinds = [_OWN, _ALL, *([_OUT] if any(layer.out_of_line for layer in shown) else [])]
     marks = _error_marks([_label(layer) for layer in shown], kinds)
-    spec = drawing(rows, marks, {"step": ROW_HEIGHT})
+    spec = drawing(rows, marks, ROW_HEIGHT * len(shown))
     return Chart(f"layer-errors-{item.scheme}", title, told, spec)
 
 
@@ -121,7 +121,7 @@ def _ranges(item: QuantizationSummary) -> Chart:
     )
     title = f"{item.scheme}: activation ranges after calibration"
     order = [entry.tensor for entry in shown]
-    spec = drawing(rows, _range_marks(order), {"step": ROW_HEIGHT})
+    spec = drawing(rows, _range_marks(order), ROW_HEIGHT * len(order))
     return Chart(f"ranges-{item.scheme}", title, told, spec)
 
 

@@ -38,7 +38,9 @@ def ledger_chart(ledger: Sequence[LedgerRow], name: str = "ledger") -> Chart | N
         name=name,
         title="Top-1 accuracy from stage to stage, in %",
         description=f"Waterfall of the top-1 accuracy: {told}.",
-        spec=drawing(rows, _layers([str(row["label"]) for row in rows], domain), {"step": _STEP}),
+        spec=drawing(
+            rows, _layers([str(row["label"]) for row in rows], domain), _STEP * len(rows)
+        ),
     )
 
 

@@ -22,6 +22,8 @@ _HEIGHT = 300
 _SHOWN_DROP = 0.1
 """Points that are less accurate than the best by more are left out: they would press all others
 into a line."""
+_SHORT = 12
+"""Longest name of which three stand side by side on a phone."""
 _TITLES = {"latency_ms": "p50 latency in ms", "size_kib": "Size of the file in KiB"}
 
 Cost = Literal["latency_ms", "size_kib"]
@@ -60,21 +62,23 @@ def _chart(points: Sequence[Point], left_out: Sequence[str], cost: Cost, name: s
     told = "; ".join(f"{p.name} {100 * p.accuracy:.2f} %, {p.cost(cost):.3g}" for p in best)
     return Chart(
         name=name,
-        title=f"Accuracy against {title[0].lower()}{title[1:]}{_less(left_out)}",
+        title=f"Accuracy against {title[0].lower()}{title[1:]}",
         description=f"Accuracy against {title}. Nothing is better in both than: {told}.",
         spec=drawing(rows, _layers(rows, cost, title), _HEIGHT),
         wide=False,
+        note=_left_out(left_out),
     )
 
 
-def _less(left_out: Sequence[str]) -> str:
-    if not left_out:
+def _left_out(names: Sequence[str]) -> str:
+    if not names:
         return ""
-    return f"; more than {100 * _SHOWN_DROP:.0f} points below: {', '.join(left_out)}"
+    points = f"{100 * _SHOWN_DROP:.0f} points"
+    return f"Not drawn, more than {points} less accurate than the best: {', '.join(names)}."
 
 
 def _layers(rows: Sequence[Row], cost: Cost, title: str) -> list[Spec]:
-    groups = list(dict.fromkeys(row["group"] for row in rows))
+    groups = list(dict.fromkeys(str(row["group"]) for row in rows))
     forms = list(dict.fromkeys(row["form"] for row in rows))
     x: Spec = {
         "field": cost,
@@ -112,6 +116,7 @@ def _layers(rows: Sequence[Row], cost: Cost, title: str) -> list[Spec]:
                         "domain": groups,
                         "range": [SERIES[i % len(SERIES)] for i in range(len(groups))],
                     },
+                    "legend": {"columns": 3 if max(map(len, groups)) <= _SHORT else 1},
                 },
                 "shape": {
                     "field": "form",

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 MODEL = Path(__file__).resolve().parents[3] / "sample_models" / "digits_resnet" / "model.py"
 PROJECT = """
-name = "small"
-seed = {seed}
+name = "{name}"
+seed = 3
 stages = ["train", "prune", "distill", "quantize"]
 
 [model]
@@ -62,7 +62,7 @@ epochs = 1
 threads = 1
 
 [benchmark]
-runs = 10
+runs = {runs}
 
 [targets.tflite]
 precision = ["float32", "int8"]
@@ -101,10 +101,10 @@ class SmallRun:
         return RunSummary.model_validate_json((self.out / "report" / "report.json").read_text())
 
 
-def run_small(folder: Path, out: Path, seed: int = 3) -> SmallRun:
+def run_small(folder: Path, out: Path, name: str = "small", runs: int = 10) -> SmallRun:
     """Runs the project through the command line; what the store holds is reused."""
-    project = folder / f"edgekit-{seed}.toml"
-    project.write_text(PROJECT.format(seed=seed, model=MODEL))
+    project = folder / f"{name}.toml"
+    project.write_text(PROJECT.format(name=name, runs=runs, model=MODEL))
     store = folder / "store"
     result = CliRunner(env={"COLUMNS": "160"}).invoke(
         app, ["run", str(project), "-o", str(out), "--store", str(store)]

@@ -80,7 +80,8 @@ def requests(browser: WebDriver) -> list[str]:
 def pages(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The page of a run, and of two runs compared."""
     folder = small_run.project.parent
-    other = run_small(folder, folder / "out-4", seed=4)
+    # Measured anew; everything else is reused.
+    other = run_small(folder, folder / "out-again", name="again", runs=12)
     compared = folder / "compared.html"
     call = CliRunner().invoke
     result = call(app, ["report", str(small_run.out), str(other.out), "-o", str(compared)])
@@ -155,6 +156,47 @@ def test_charts_have_ink_that_stands_out_from_the_paper(
         paper = int(np.bincount(pixels.ravel()).argmax())
         assert (paper > 200) == (scheme == "light")
         assert (np.abs(pixels - paper) > 60).mean() > 0.005
+
+
+def test_charts_follow_when_the_reader_turns_the_light_off(
+    browser: WebDriver, pages: dict[str, Path]
+) -> None:
+    show(browser, pages["report"], DESK, "light")
+    ink = "getComputedStyle(document.querySelector('[data-spec] svg text')).fill"
+    light = value(browser, ink)
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    assert value(browser, ink) != light
+
+
+def test_charts_follow_the_width_of_the_page(browser: WebDriver, pages: dict[str, Path]) -> None:
+    show(browser, pages["report"], DESK)
+    metrics = {"width": PHONE, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    end = time.monotonic() + 20
+    widest = (
+        "Math.max(...[...document.querySelectorAll('[data-spec] svg')].map(s => s.clientWidth))"
+    )
+    while value(browser, widest) > PHONE and time.monotonic() < end:
+        time.sleep(0.1)
+    assert value(browser, widest) <= PHONE
+    assert value(browser, "document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_pointer_is_told_the_figures(browser: WebDriver, pages: dict[str, Path]) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    show(browser, pages["report"], DESK)
+    point = browser.find_element(By.CSS_SELECTOR, "#trade-off [data-spec] .mark-symbol path")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    ActionChains(browser).move_to_element(point).perform()
+    end = time.monotonic() + 20
+    shown = "document.querySelector('#vg-tooltip-element.visible')?.innerText || ''"
+    while not (text := value(browser, shown)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert "Top-1 [%]" in text
+    assert "Device" in text
 
 
 def test_a_keyboard_reaches_every_chart_and_fold_and_shows_where_it_is(
