@@ -34,6 +34,9 @@ COMMANDS: dict[str, CommandEntry] = {
     "history": CommandEntry(
         "edgekit.cli.history", "Show recorded runs over time, each beside the run before."
     ),
+    "report": CommandEntry(
+        "edgekit.cli.report", "Write the HTML report of a run anew, or compare several runs."
+    ),
     "targets": CommandEntry(
         "edgekit.cli.targets", "List the targets and what this machine can do with each."
     ),

@@ -17,6 +17,7 @@ from edgekit.core.metrics import (
 )
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.paired_accuracy import PairedAccuracy
+from edgekit.core.run_evidence import CalibratedRange, LayerErrorSummary, PredictionSummary
 from edgekit.core.signature import ModelSignature
 from edgekit.core.stage import Note
 from edgekit.core.target import OpCount
@@ -132,6 +133,7 @@ class QuantizationSummary(FrozenModel):
         fallback: What layers become that cost too much accuracy, ``"float"`` or ``"int16"``.
         fallback_layers: Those layers.
         float_nodes: Why a node computes in float, by its name.
+        ranges: Of the activations, in graph order; empty where they stay float.
     """
 
     scheme: str
@@ -145,6 +147,7 @@ class QuantizationSummary(FrozenModel):
     fallback: str = "float"
     fallback_layers: tuple[str, ...] = ()
     float_nodes: dict[str, str] = Field(default_factory=dict)
+    ranges: tuple[CalibratedRange, ...] = ()
 
 
 class QatEpoch(FrozenModel):
@@ -430,6 +433,9 @@ class RunSummary(FrozenModel):
             was.
         ledger: The model after each stage, from the first float graph to the last quantized one;
             empty when the run only converted.
+        predictions: Which classes were taken for which, and which samples changed; None where
+            no accuracy was measured.
+        layer_errors: Error of every layer of each quantized graph; empty where none was compared.
         targets: One entry for each target and precision, in the order of the project.
         steps: Steps in the order in which they were executed, the report itself left out.
         environment: Machine and versions.
@@ -451,6 +457,8 @@ class RunSummary(FrozenModel):
     pruning: tuple[PruneSummary, ...] = ()
     further_training: tuple[TrainingSummary, ...] = ()
     ledger: tuple[LedgerRow, ...] = ()
+    predictions: PredictionSummary | None = None
+    layer_errors: tuple[LayerErrorSummary, ...] = ()
     targets: tuple[TargetResult, ...]
     steps: tuple[StepSummary, ...]
     environment: EnvironmentSummary

@@ -66,6 +66,8 @@ class Draft:
         trainings: Slots that tell how graphs were fine-tuned.
         prunings: Slots that tell what was pruned.
         courses: Slots that tell how float graphs were trained on.
+        predictions: Slot that tells what was predicted; empty for none.
+        layer_errors: Slots that tell the errors of layers of each QDQ graph.
         history: Every graph from the first float one on.
         evaluations: Step that evaluates a graph, by the graph's step.
         lowered: Steps that lower a graph, by the graph's step, target and form.
@@ -87,6 +89,8 @@ class Draft:
     trainings: list[str] = field(default_factory=list)
     prunings: list[str] = field(default_factory=list)
     courses: list[str] = field(default_factory=list)
+    predictions: str = ""
+    layer_errors: list[str] = field(default_factory=list)
     history: list[LedgerGraph] = field(default_factory=list)
     evaluations: dict[Source, str] = field(default_factory=dict)
     lowered: dict[tuple[Source, str, Precision], LoweredStep] = field(default_factory=dict)

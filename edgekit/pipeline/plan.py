@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgekit.core.metrics import Unavailable
 from edgekit.core.stage import Note, StageConfig
 from edgekit.pipeline.draft import Draft
+from edgekit.pipeline.evidence_steps import add_evidence
 from edgekit.pipeline.ledger_entry import LedgerEntry
 from edgekit.pipeline.ledger_steps import ledger_entries
 from edgekit.pipeline.model_steps import add_model_steps
@@ -40,6 +41,8 @@ def build_plan(project: ProjectConfig) -> Plan:
     check_fine_tuning(draft)
     _publish_changed(draft, model)
     ledger = () if draft.problems or draft.missing else ledger_entries(draft)
+    if not (draft.problems or draft.missing):
+        add_evidence(draft, model, ledger)
     draft.check_outputs()
     draft.raise_problems()
     return _finish(draft, model, ledger)
@@ -81,6 +84,8 @@ def _finish(draft: Draft, model: Source, ledger: tuple[LedgerEntry, ...]) -> Pla
         pruning=tuple(draft.prunings),
         courses=tuple(draft.courses),
         ledger=ledger,
+        predictions=draft.predictions,
+        layer_errors=tuple(draft.layer_errors),
         targets=tuple(draft.entries),
         notes=tuple(draft.notes),
     )

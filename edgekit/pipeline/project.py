@@ -223,6 +223,12 @@ class ReportSection(FrozenModel):
     """What is told at the end."""
 
     enabled: bool = Field(True, description="Write report.json, report.md and report.html.")
+    layer_samples: int = Field(
+        8,
+        ge=0,
+        description="Samples on which each layer of a quantized graph is compared with the float "
+        "graph; 0 leaves that out.",
+    )
 
 
 class ProjectConfig(FrozenModel):

@@ -27,6 +27,8 @@ _STAGES: Mapping[str, str] = {
     "lower": "edgekit.stages.lower:LowerStage",
     "evaluate": "edgekit.stages.evaluate:EvaluateStage",
     "benchmark": "edgekit.stages.benchmark:BenchmarkStage",
+    "predictions": "edgekit.stages.predictions:PredictionsStage",
+    "layer_errors": "edgekit.stages.layer_errors:LayerErrorsStage",
     "summarize": "edgekit.pipeline.summarize:SummarizeStage",
     "report": "edgekit.pipeline.report_stage:ReportStage",
 }

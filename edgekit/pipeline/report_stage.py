@@ -18,13 +18,13 @@ class ReportStage:
     """Writes the report of a run."""
 
     name: ClassVar[str] = "report"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
         "summary": frozenset({ArtifactKind.METRICS})
     }
     optional: ClassVar[frozenset[str]] = frozenset()
     produces: ClassVar[Mapping[str, ArtifactKind | None]] = {"report": ArtifactKind.REPORT}
-    tools: ClassVar[tuple[str, ...]] = ("jinja2",)
+    tools: ClassVar[tuple[str, ...]] = ("jinja2", "vl-convert-python")
 
     @property
     def config_type(self) -> type[StageConfig]:

@@ -14,6 +14,7 @@ from edgekit.core.artifact import Artifact, ArtifactKind, size_on_disk
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import AccuracyReport, LatencyStats, Proportion, Unavailable
 from edgekit.core.model_base import FrozenModel
+from edgekit.core.run_evidence import LayerErrorSummary, PredictionSummary
 from edgekit.core.run_summary import (
     ArtifactSummary,
     EnvironmentSummary,
@@ -85,6 +86,10 @@ class SummarizeConfig(StageConfig):
         (), description="Inputs that tell how float graphs were trained on."
     )
     ledger: tuple[LedgerEntry, ...] = Field((), description="The graphs of the ledger.")
+    predictions: str = Field("", description="Input that tells what was predicted, if any.")
+    layer_errors: tuple[str, ...] = Field(
+        (), description="Inputs that tell the errors of layers of quantized graphs."
+    )
     targets: tuple[TargetEntry, ...] = Field((), description="Targets and precisions.")
     notes: tuple[Note, ...] = Field((), description="What was left out of the plan, and why.")
 
@@ -93,7 +98,7 @@ class SummarizeStage:
     """Gathers the results of all other steps."""
 
     name: ClassVar[str] = "summarize"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {"*": frozenset(ArtifactKind)}
     optional: ClassVar[frozenset[str]] = frozenset()
     produces: ClassVar[Mapping[str, ArtifactKind | None]] = {"summary": ArtifactKind.METRICS}
@@ -164,6 +169,10 @@ class _Gathering:
             pruning=tuple(self._read(name, PruneSummary) for name in config.pruning),
             further_training=tuple(self._read(name, TrainingSummary) for name in config.courses),
             ledger=ledger_rows(config.ledger, self._inputs),
+            predictions=self._predictions(),
+            layer_errors=tuple(
+                self._read(name, LayerErrorSummary) for name in config.layer_errors
+            ),
             targets=tuple(self._target(entry) for entry in config.targets),
             steps=tuple(
                 StepSummary(
@@ -182,6 +191,13 @@ class _Gathering:
                 ),
             ),
         )
+
+    def _predictions(self) -> PredictionSummary | None:
+        """What was predicted; None where no evaluation gave predictions."""
+        if not self._config.predictions:
+            return None
+        found = self._read(self._config.predictions, PredictionSummary)
+        return found if found.matrices else None
 
     def _target(self, entry: TargetEntry) -> TargetResult:
         artifact = self._inputs[f"{entry.lower}.artifact"]

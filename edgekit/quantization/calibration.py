@@ -78,6 +78,16 @@ class Calibration:
             for group in placement.calibrated_groups()
         }
 
+    def extremes(self, placement: Placement) -> dict[str, ValueRange]:
+        """Lowest and highest element that was seen of each calibrated group of ``placement``."""
+        found = {}
+        for group in placement.calibrated_groups():
+            kept = [item.minmax for item in self._observed(group)]
+            found[group.name] = ValueRange(
+                min(item.low for item in kept), max(item.high for item in kept)
+            )
+        return found
+
     def _observed(self, group: ValueGroup) -> list[ValueStatistics]:
         names: dict[str, None] = {}
         for source in group.sources:

@@ -125,6 +125,8 @@ class _Ptq:
         result = self._meet_max_drop(reference, best, judged)
         if self.options.sensitivity and not result.sensitivity:
             result = replace(result, sensitivity=self._sensitivity(best))
+        if best.candidate.calibration is not None:
+            result = replace(result, seen=best.candidate.calibration.extremes(result.placement))
         return replace(result, notes=(*notes, *self._closing_notes(best), *result.notes))
 
     def _best(self, judged: Sequence[_Judged]) -> _Judged:

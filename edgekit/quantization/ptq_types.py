@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from pydantic import Field
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.stage import Note
 from edgekit.quantization.mixed_precision import Fallback, MixedPrecision
-from edgekit.quantization.parameters import QuantParameters
+from edgekit.quantization.parameters import QuantParameters, ValueRange
 from edgekit.quantization.placement import Placement
 from edgekit.quantization.range_rules import Method
 from edgekit.quantization.sensitivity import LayerSensitivity
@@ -83,6 +84,8 @@ class PtqResult:
         mixed_precision: The search for layers to leave; None when there was none.
         float_metric: The metric of the float graph; None when no metric was given.
         notes: Reasons for the report.
+        seen: Lowest and highest element of each calibrated group in the calibration data; empty
+            where activations stay float.
     """
 
     model: ir.Model
@@ -93,3 +96,4 @@ class PtqResult:
     mixed_precision: MixedPrecision | None = None
     float_metric: float | None = None
     notes: tuple[Note, ...] = ()
+    seen: Mapping[str, ValueRange] = field(default_factory=dict)

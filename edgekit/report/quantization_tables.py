@@ -14,10 +14,10 @@ _SHOWN_TENSORS = 10
 
 
 def quantization_tables(summary: RunSummary) -> tuple[Table, ...]:
-    """What was tried, which layers suffer, and what stays float with its reason."""
+    """What was tried, and which layers suffer."""
     tables: list[Table] = []
     for item in summary.quantization:
-        made = (_trials(item), _effects(item), _float_nodes(item))
+        made = (_trials(item), _effects(item))
         tables += [table for table in made if table.rows]
     return tuple(tables)
 
@@ -163,9 +163,3 @@ def _effects(item: QuantizationSummary) -> Table:
     if len(item.sensitivity) > _SHOWN_LAYERS:
         caption += f" {_SHOWN_LAYERS} of {len(item.sensitivity)} are shown."
     return Table(columns, rows, caption=caption, title=f"{item.scheme}: sensitivity")
-
-
-def _float_nodes(item: QuantizationSummary) -> Table:
-    columns = (Column("Node"), Column("Reason"))
-    rows = tuple(texts(node, reason) for node, reason in item.float_nodes.items())
-    return Table(columns, rows, title=f"{item.scheme}: what computes in float")

@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 from edgekit.core.run_summary import GraphSummary, RunSummary
+from edgekit.report.charts.of_run import charts_of
 from edgekit.report.figures import format_count
+from edgekit.report.page import render_page
 from edgekit.report.sections import all_sections
 from edgekit.report.summary_table import summary_table
-from edgekit.report.training_curve import curve_panels, qat_panels
+
+MAX_PAGE_BYTES = 6_000_000
+"""Largest page: it is sent by mail and opened on phones."""
+_TOO_LARGE = "Pictures are left out: with them the page would be larger than 6 MB."
 
 
 def render_html(summary: RunSummary) -> str:
-    """The page. Names and reasons are escaped: they may hold anything."""
-    from jinja2 import DictLoader, Environment, StrictUndefined
+    """The page of one run; pictures of samples are left out of one that they make too large."""
+    page = _page(summary)
+    predictions = summary.predictions
+    if predictions is None or not predictions.pictures or len(page.encode()) <= MAX_PAGE_BYTES:
+        return page
+    bare = predictions.model_copy(update={"pictures": (), "picture_note": _TOO_LARGE})
+    return _page(summary.model_copy(update={"predictions": bare}))
 
-    folder = resources.files("edgekit.report").joinpath("templates")
-    sources = {
-        name: folder.joinpath(name).read_text(encoding="utf-8")
-        for name in ("report.html.j2", "macros.html.j2", "report.css")
-    }
-    environment = Environment(
-        loader=DictLoader(sources),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    first = () if summary.training is None else (summary.training,)
-    trainings = (*first, *summary.further_training)
-    return environment.get_template("report.html.j2").render(
+
+def _page(summary: RunSummary) -> str:
+    pictures = () if summary.predictions is None else summary.predictions.pictures
+    return render_page(
+        "report.html.j2",
+        charts_of(summary),
         summary=summary,
         headline=_headline(summary),
         warnings=_count_warnings(summary),
         results=summary_table(summary),
         sections=all_sections(summary),
-        panels={
-            "training": tuple(panel for item in trainings for panel in curve_panels(item)),
-            "qat": tuple(panel for item in summary.qat for panel in qat_panels(item)),
-        },
+        pictures={picture.sample: picture for picture in pictures},
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.quant import SCHEMES
+from edgekit.core.run_evidence import CalibratedRange
 from edgekit.core.run_summary import LayerEffect, QuantizationSummary, QuantizationTrial
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.data.datasets import DataSpec, data_files
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from edgekit.core.metadata import ModelMetadata
     from edgekit.measure.graph_accuracy import GraphAccuracy
     from edgekit.quantization.calibration import Feeds
+    from edgekit.quantization.placement import ValueGroup
     from edgekit.quantization.ptq_types import PtqOptions, PtqResult
 
 _PERCENT = 100.0
@@ -49,7 +51,7 @@ class QuantizeStage:
     """Post-training quantization; gives the QDQ graph that every target lowers from."""
 
     name: ClassVar[str] = "quantize"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
         "model": frozenset({ArtifactKind.ONNX})
     }
@@ -219,6 +221,27 @@ def _summary(
         fallback=config.options.fallback,
         fallback_layers=() if mixed is None else mixed.layers,
         float_nodes=dict(result.placement.float_reasons),
+        ranges=tuple(
+            _range(group, result)
+            for group in result.placement.groups
+            if group.name in result.parameters.groups
+        ),
+    )
+
+
+def _range(group: ValueGroup, result: PtqResult) -> CalibratedRange:
+    parameters, seen = result.parameters.groups[group.name], result.seen.get(group.name)
+    low, high = parameters.bounds
+    return CalibratedRange(
+        tensor=group.name,
+        tensors=len(group.members),
+        low=low,
+        high=high,
+        seen_low=None if seen is None else seen.low,
+        seen_high=None if seen is None else seen.high,
+        scale=parameters.scale,
+        zero_point=parameters.zero_point,
+        bits=parameters.bits,
     )
 
 

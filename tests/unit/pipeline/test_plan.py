@@ -64,6 +64,7 @@ def test_every_target_and_precision_has_its_steps(
         "lower-fake-float16",
         "evaluate-fake-float16",
         "benchmark-fake-float16",
+        "predictions",
         "summarize",
         "report",
     ]
@@ -106,7 +107,7 @@ def test_what_cannot_be_run_here_is_left_out_with_its_reason(
     plan = build_plan(project(tmp_path))
     assert [step.id for step in plan.steps] == [
         "import_model", "evaluate-reference", "lower-fake-float32", "lower-fake-float16",
-        "summarize", "report",
+        "predictions", "summarize", "report",
     ]  # fmt: skip
     assert "Fakes cannot run here." in plan.describe()
     config = plan.step("summarize").config
@@ -231,7 +232,7 @@ def test_graphs_can_be_made_without_targets(tmp_path: Path) -> None:
     plan = build_plan(given)
     assert [step.id for step in plan.steps] == [
         "import_model", "evaluate-reference", "quantize-int16x8", "evaluate-quantize-int16x8",
-        "summarize", "report",
+        "predictions", "layer-errors-int16x8", "summarize", "report",
     ]  # fmt: skip
     assert [output.name for output in plan.outputs] == ["net.qdq.onnx", "report"]
 
