@@ -65,5 +65,6 @@ lint: $(STAMP) ## Check style, formatting, types and layers
 
 clean: ## Remove what was built here: .venv, caches, demo output
 	rm -rf $(VENV) build dist *.egg-info $(DEMO_OUT) out .edgekit sample_models/*/.edgekit sample_models/*/out
+	rm -f .edgekit.history.sqlite* sample_models/*/.edgekit.history.sqlite*
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find edgekit targets tests sample_models -name __pycache__ -type d -prune -exec rm -rf {} +
