@@ -13,7 +13,7 @@ from edgekit.report.charts.chart import Chart
 from edgekit.report.charts.library import library_script, missing_library
 
 _TEMPLATES = (
-    "page.html.j2", "report.html.j2", "comparison.html.j2", "macros.html.j2",
+    "page.html.j2", "report.html.j2", "comparison.html.j2", "macros.html.j2", "LICENSES.txt",
     "report.css",
 )  # fmt: skip
 

@@ -111,6 +111,14 @@ def test_every_chart_compiles_and_holds_its_figures(summary: RunSummary) -> None
     assert [row["text"] for row in rows] == ["98.61", "97.22 (−1.39)", "95.83 (−2.78)"]
 
 
+def test_a_page_with_the_library_holds_its_licences(
+    summary: RunSummary, bare_summary: RunSummary
+) -> None:
+    notice = "Copyright (c) 2015-2023, University of Washington Interactive Data Lab"
+    assert notice in render_html(summary)
+    assert notice not in render_html(bare_summary)
+
+
 def test_nothing_to_draw_gives_no_chart(bare_summary: RunSummary) -> None:
     assert charts_of(bare_summary) == {}
 
