@@ -12,7 +12,8 @@
   const draw = async (place) => {
     const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);
     try {
-      await window.edgekitVegaEmbed(place, spec, options);
+      // Vega names the element that it draws into; the name of the chart stands on the outer one.
+      await window.edgekitVegaEmbed(place.firstElementChild, spec, options);
     } catch (error) {
       place.textContent = "This chart could not be drawn; its figures stand in the tables below.";
       console.error(place.dataset.spec, error);
