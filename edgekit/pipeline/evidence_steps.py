@@ -55,7 +55,7 @@ def _add_predictions(draft: Draft, ledger: Sequence[LedgerEntry]) -> None:
     needed = dict.fromkeys(name for item in models for name in (item.evaluate, item.before))
     inputs = {name: _source(name) for name in needed if name}
     config = PredictionsConfig(data=data, labels=draft.labels, models=tuple(models))
-    draft.add("predictions", "predictions", config, **inputs)
+    draft.add("predictions", "predictions", config, target=None, machine_bound=False, **inputs)
     draft.predictions = "predictions.predictions"
 
 

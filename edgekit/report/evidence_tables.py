@@ -47,7 +47,7 @@ def _islands(name: str, report: ExactnessReport) -> list[tuple[Cell, ...]]:
     if not report.float_ops:
         none = Cell("0", tone="good")
         return [(Cell(name), none, *texts("–", "every operator computes on integers"))]
-    found = [
+    found: list[tuple[Cell, ...]] = [
         (Cell(name), Cell(str(len(names)), tone="warn"), Cell(_some(names)), Cell(reason))
         for reason, names in report.float_ops_by_reason().items()
     ]

@@ -18,11 +18,11 @@ def training_charts(trainings: Sequence[TrainingSummary]) -> tuple[Chart, ...]:
     """Loss and accuracy of each training, where it has them."""
     made = []
     for item in trainings:
-        loss = {
+        loss: dict[str, Curve] = {
             "training": [(point.epoch, point.loss) for point in item.curve],
             "validation": [(point.epoch, point.val_loss) for point in item.curve],
         }
-        accuracy = {
+        accuracy: dict[str, Curve] = {
             "training": [(p.epoch, _percent(p.train_accuracy)) for p in item.curve],
             "validation": [(p.epoch, _percent(p.val_accuracy)) for p in item.curve],
         }
@@ -37,7 +37,7 @@ def qat_charts(trainings: Sequence[QatSummary]) -> tuple[Chart, ...]:
     """Loss and score of each quantization-aware training, from the state before it."""
     made = []
     for item in trainings:
-        loss = {
+        loss: dict[str, Curve] = {
             "training": [(point.epoch, point.loss) for point in item.curve],
             "kept back": [(point.epoch, point.held_out_loss) for point in item.curve],
         }
