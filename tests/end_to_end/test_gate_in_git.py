@@ -43,7 +43,7 @@ class Repository:
         self.folder = folder
         folder.mkdir()
         self.git("init", "--quiet", "--initial-branch=main")
-        (folder / ".gitignore").write_text("out/\n.edgekit/\n")
+        (folder / ".gitignore").write_text("out/\n.edgekit/\n.edgekit.history.sqlite*\n")
         write_net(folder / "float" / "net.onnx")
         graph = load_onnx(folder / "float" / "net.onnx")
         images = digits("train")[0][:128]
