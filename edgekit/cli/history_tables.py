@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from itertools import groupby
 from typing import Literal
 
@@ -17,6 +18,8 @@ type Metric = Literal["accuracy", "latency", "size"]
 
 _NONE = "–"
 _SHORT_COMMIT = 7
+_FULL_WIDTH = 90
+"""Columns that a table with all figures takes."""
 
 
 @dataclass(slots=True)
@@ -24,15 +27,31 @@ class _Remarks:
     """What stands below the tables of a project, each with the runs that it holds for."""
 
     runs: dict[str, set[int]] = field(default_factory=dict)
+    missing: dict[tuple[str, str], dict[str, set[int]]] = field(default_factory=dict)
+    """Runs without a figure by what made none, by figure and reason."""
 
     def add(self, text: str, run: int) -> None:
+        """Notes what holds for a run."""
         self.runs.setdefault(text, set()).add(run)
+
+    def add_missing(self, what: str, reason: str, place: str, run: int) -> None:
+        """Notes a figure that was not measured."""
+        places = self.missing.setdefault((what, reason.rstrip(".")), {})
+        places.setdefault(place, set()).add(run)
 
     def lines(self, shown: set[int]) -> list[str]:
         """One line for each text, naming the runs unless it holds for all."""
+        texts = list(self.runs.items())
+        for (what, reason), places in self.missing.items():
+            together: dict[frozenset[int], list[str]] = {}
+            for place, runs in places.items():
+                together.setdefault(frozenset(runs), []).append(place)
+            texts += [
+                (f"{what} of {', '.join(names)} was not measured: {reason}", set(runs))
+                for runs, names in together.items()
+            ]
         return [
-            f"{text}." if runs == shown else f"{text} ({_runs(runs)})."
-            for text, runs in self.runs.items()
+            f"{text}." if runs == shown else f"{text} ({_runs(runs)})." for text, runs in texts
         ]
 
 
@@ -81,14 +100,17 @@ def _shown(series: HistorySeries, shown: set[int]) -> HistorySeries:
 
 
 def _print_series(series: HistorySeries, metric: Metric | None, remarks: _Remarks) -> None:
-    columns = [Column("Run", "right"), Column("Time (UTC)"), Column("Commit")]
+    # In 80 columns the clock would fold every row.
+    narrow = results().width < _FULL_WIDTH
+    time, form = ("Date", "%Y-%m-%d") if narrow else ("Time (UTC)", "%Y-%m-%d %H:%M")
+    columns = [Column("Run", "right"), Column(time), Column("Commit")]
     metrics = [_METRICS[metric]] if metric else list(_METRICS.values())
     for cells in metrics:
         columns += [*cells.columns, *(cells.details if metric else ())]
     rows = []
     for point in series.points:
         run = point.run
-        row = [str(run.id), f"{run.finished:%Y-%m-%d %H:%M}", _commit(run, remarks)]
+        row = [str(run.id), run.finished.astimezone(UTC).strftime(form), _commit(run, remarks)]
         for cells in metrics:
             figures, details = cells.row(point, series, remarks)
             row += [*figures, *(details if metric else ())]
@@ -165,11 +187,11 @@ def _right(*titles: str) -> tuple[Column, ...]:
 
 _METRICS: Mapping[Metric, _Cells] = {
     "accuracy": _Cells(
-        _right("Top-1 [%]", "Points"), (Column("n", "right"), Column("Data")), _accuracy
+        _right("Top-1 %", "Points"), (Column("n", "right"), Column("Data")), _accuracy
     ),
     "latency": _Cells(
-        _right("p50 [ms]", "Change"),
-        (*_right("p90 [ms]", "Timed", "Memory"), Column("Runtime")),
+        _right("p50 ms", "Change"),
+        (*_right("p90 ms", "Timed", "Memory"), Column("Runtime")),
         _latency,
     ),
     "size": _Cells(_right("Size", "Change"), _right("MACs", "Weights"), _size),
@@ -184,9 +206,8 @@ def _missing(
     remarks: _Remarks,
 ) -> list[str]:
     """Figure and change of something not measured; the reason goes below."""
-    reason = answer.reason.rstrip(".")
     place = f"{series.stage or series.target} {series.form}"
-    remarks.add(f"{what} of {place} was not measured: {reason}", point.run.id)
+    remarks.add_missing(what, answer.reason, place, point.run.id)
     return [_NONE, _NONE]
 
 

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
+from edgekit.cli.main import app
 from edgekit.core.metrics import AccuracyReport, LatencyStats, Unavailable
 from edgekit.core.run_history import HistoryAccuracy, HistoryLatency, HistoryStage
 from edgekit.core.run_summary import ArtifactSummary, RunSummary
@@ -219,6 +220,17 @@ def test_tables_have_the_change_beside_the_run_before(call: Call, recorded: Path
         in call("history", "--stages", "--store", recorded).stdout
     )
     assert shown.stdout == call("history", "net", "--store", recorded).stdout
+
+
+def test_rows_stay_whole_in_a_narrow_terminal(recorded: Path) -> None:
+    line = ["history", "net", "--store", str(recorded)]
+    shown = CliRunner(env={"COLUMNS": "80"}).invoke(app, line).stdout
+    rows = [row.split() for row in shown.splitlines() if row.strip()[:1].isdigit()]
+    assert [row[:3] for row in rows] == [[str(n), f"2026-03-0{n}", "–"] for n in (1, 2, 3)]
+    assert [row[-4:] for row in rows[1:]] == [
+        ["66.6", "KiB", "±0", "%"],
+        ["33.3", "KiB", "−50.0", "%"],
+    ]
 
 
 def test_the_first_run_shown_is_compared_with_the_one_left_out(call: Call, recorded: Path) -> None:
