@@ -24,7 +24,7 @@ from edgekit.errors import (
 
 HEAVY = (
     "torch", "tensorflow", "coremltools", "onnxruntime", "onnx", "onnx_ir", "onnxscript",
-    "ai_edge_litert", "sklearn", "scipy", "matplotlib", "PIL", "jinja2", "timm", "numpy",
+    "ai_edge_litert", "sklearn", "scipy", "vl_convert", "PIL", "jinja2", "timm", "numpy",
     "pydantic",
 )  # fmt: skip
 
