@@ -83,7 +83,8 @@ PARENT_TRAINING: Mapping[str, Any] = {
     "epochs": 24, "batch_size": 64, "lr": 3e-3, "shift_px": 1, "label_smoothing": 0.05,
     "threads": 1,
 }  # fmt: skip
-"""Of digits_resnet, which has no stored weights."""
+TRAINED_HERE = frozenset({"digits"})
+"""Networks without stored weights."""
 TRAINING: Mapping[str, Mapping[str, Any]] = {
     "chain": {**FURTHER, "epochs": 10, "shift_px": 2, "flip": True},
     "digits": {**FURTHER, "epochs": 60, "batch_size": 64, "shift_px": 1},

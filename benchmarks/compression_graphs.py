@@ -18,6 +18,7 @@ from benchmarks.compression import (
     RESNET,
     ROOT,
     STUDENT_MACS,
+    TRAINED_HERE,
     ULTRAFACE,
     ULTRAFACE_FILE,
     WORK,
@@ -72,7 +73,7 @@ def _prepare_imitation() -> None:
     }
     for name, prune in goals.items():
         if not graph(name).exists():
-            _made("ultraface", {**model, "weights": None}, name, prune)
+            _made("ultraface", model, name, prune)
 
 
 def lowered(source: Path, folder: Path) -> Path:
@@ -105,13 +106,14 @@ def _made(network: str, model: Mapping[str, Any], name: str, prune: dict[str, An
     """
     folder = WORK / "prepared" / name
     targets = {"onnxruntime": {"precision": "float32"}, "tflite": {"precision": "float32"}}
-    trained = () if "weights" in model or prune is not None else ("train",)
-    imported = {"source": str(graph(network)), "dynamic_batch": True}
-    source = model if prune is None or "weights" in model else imported
+    stages: tuple[str, ...] = () if prune is None else ("prune",)
+    if network in TRAINED_HERE:
+        stages = stages or ("train",)
+        model = model if prune is None else {"source": str(graph(network)), "dynamic_batch": True}
     project = {
         "name": network,
-        "stages": trained if prune is None else ("prune",),
-        "model": source,
+        "stages": stages,
+        "model": model,
         "data": {"set": DATA[network]},
         "train": PARENT_TRAINING,
         "prune": prune or {},

@@ -65,7 +65,7 @@ type Labels = npt.NDArray[np.int64]
 CONDITIONS = (
     "{device}; versions in constraints.txt. Top-1 on the {samples} recordings of {speakers}, of "
     "whom training heard nothing, with the 95 % Wilson interval. It covers the choice of "
-    "recordings, not that of speakers: the second table shows how much these differ. Each seed "
+    "recordings, not that of speakers. Each seed "
     "is a training of its own (recipe in `sample_models/keyword_dscnn/edgekit.toml`; its seed "
     "decides order, augmentation and dropout, the initial weights are the same; up to "
     "{minutes:.0f} minutes on one core of a busy machine), quantized once (PTQ with training "
@@ -76,8 +76,8 @@ CONDITIONS = (
 SPEAKERS_TEXT = (
     "The same recipe (seed 0) trained with five speakers, tested with the {samples} recordings of "
     "the sixth; float32 in torch. `theo` and `yweweler` are the test speakers of the table above "
-    "and were looked at after the recipe had been fixed; it was chosen on the other four, each in "
-    "turn left out, so that their rows are a little too good."
+    "and were looked at after the recipe had been fixed; it was chosen on `jackson` and "
+    "`lucas`, each left out in turn, so that their rows are a little too good."
 )
 
 

@@ -48,16 +48,15 @@ def sample_pictures(data: DataSpec, samples: Sequence[int]) -> tuple[tuple[Pictu
             ), ""
     if isinstance(dataset, NpzSet) and len(dataset.arrays) == 1:
         (array,) = dataset.arrays.values()
-        images = [_as_image(array[int(dataset.chosen[sample])]) for sample in samples]
-        if all(image is not None for image in images):
-            made = zip(samples, images, strict=True)
-            pictures = tuple(_picture(sample, image) for sample, image in made)
+        found = ((sample, _as_image(array[int(dataset.chosen[sample])])) for sample in samples)
+        images = [(sample, image) for sample, image in found if image is not None]
+        if len(images) == len(samples):
+            pictures = tuple(_picture(sample, image) for sample, image in images)
             return pictures, "Arrays, each from its lowest value (black) to its highest (white)."
     return (), f"Samples of {dataset.name} are no images, so that they are not shown."
 
 
-def _picture(sample: int, pixels: npt.NDArray[Any] | None) -> Picture:
-    assert pixels is not None
+def _picture(sample: int, pixels: npt.NDArray[Any]) -> Picture:
     image = PillowImage.fromarray(np.ascontiguousarray(pixels))
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     stream = io.BytesIO()

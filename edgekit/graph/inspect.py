@@ -31,7 +31,8 @@ from edgekit.graph.passes.lift_constants import LiftConstants
 from edgekit.graph.signature import signature_of
 from edgekit.graph.values import constant_array, int_attribute, is_op
 
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators whose multiply-accumulates are counted."""
 _NO_PARAMETERS = (ir.DataType.INT64, ir.DataType.BOOL, ir.DataType.STRING)
 
 
@@ -74,7 +75,7 @@ def count_macs(model: ir.Model) -> int | None:
     """
     total = 0
     for node in model.graph:
-        if not is_op(node, *_LAYERS):
+        if not is_op(node, *LAYERS):
             continue
         macs = _macs(node)
         if macs is None:
@@ -92,7 +93,7 @@ def layer_macs(path: Path) -> dict[str, int | None]:
     return {
         str(node.outputs[0].name): _macs(node)
         for node in _with_shapes(load_onnx(path)).graph
-        if is_op(node, *_LAYERS)
+        if is_op(node, *LAYERS)
     }
 
 

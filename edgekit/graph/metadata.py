@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from edgekit.core.hashing import canonical_json
 from edgekit.core.metadata import METADATA_KEY, ModelMetadata
+from edgekit.core.model_base import problems_of
 from edgekit.errors import InputError
 
 
@@ -22,12 +23,8 @@ def read_metadata(model: ir.Model) -> ModelMetadata:
     try:
         return ModelMetadata.model_validate_json(text)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'JSON'}: {item['msg']}"
-            for item in error.errors()
-        )
         raise InputError(
-            f"The model's metadata ({METADATA_KEY!r}) is damaged: {problems}. "
+            f"The model's metadata ({METADATA_KEY!r}) is damaged: {problems_of(error)}. "
             "Import the model again"
         ) from error
 

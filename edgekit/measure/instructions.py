@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -18,6 +15,12 @@ from edgekit.core.metrics import Unavailable
 from edgekit.core.model_base import FrozenModel
 from edgekit.measure.callgrind import unsupported_machine
 from edgekit.measure.callgrind_dump import read_dumps
+from edgekit.measure.worker_process import (
+    how_it_ended,
+    last_words,
+    module_command,
+    module_environment,
+)
 
 TOOL = "valgrind"
 RUNS = 3
@@ -133,20 +136,16 @@ def count_instructions(
 
 def _run(request: CountRequest, folder: Path, timeout_s: float) -> CountAnswer:
     name = request.artifact.name
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     command = [
         TOOL,
         "--tool=callgrind",
         "--quiet",
         "--instr-atstart=no",
         f"--callgrind-out-file={folder / _PREFIX}",
-        sys.executable,
-        "-P",
-        "-m",
-        _WORKER,
+        *module_command(_WORKER),
     ]
     # Threads that wait, and an order of sets that differs from process to process, would count.
-    fixed = {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    environment = module_environment(PYTHONHASHSEED="0", OMP_NUM_THREADS="1")
     try:
         done = subprocess.run(
             command,
@@ -155,7 +154,7 @@ def _run(request: CountRequest, folder: Path, timeout_s: float) -> CountAnswer:
             text=True,
             errors="replace",
             timeout=timeout_s,
-            env={**os.environ, **fixed},
+            env=environment,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -172,12 +171,10 @@ def _run(request: CountRequest, folder: Path, timeout_s: float) -> CountAnswer:
 
 
 def _death(name: str, code: int, said: str) -> errors.UnsupportedError:
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    last = said.strip().splitlines()[-1:]
-    words = f" Its last words: {last[0]}" if last else ""
     return errors.UnsupportedError(
-        f"The process that counts the instructions of {name} under valgrind ended with {how}."
-        f"{words} Measure the latency instead, which needs no valgrind."
+        f"The process that counts the instructions of {name} under valgrind ended with "
+        f"{how_it_ended(code)}.{last_words(said)} Measure the latency instead, which needs no "
+        "valgrind."
     )
 
 

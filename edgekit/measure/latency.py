@@ -251,6 +251,11 @@ def warm_up(run: Runnable, window: int) -> tuple[int, bool]:
     return len(times), False
 
 
+def timed_us(run: Runnable) -> float:
+    """Runs once; gives the microseconds that it took."""
+    return _time_once(run) / 1e3
+
+
 def _time_once(run: Runnable) -> int:
     start = perf_counter_ns()
     run()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from edgekit.core.model_base import FrozenModel
+from edgekit.measure.worker_process import module_command, module_environment
 
 TIMEOUT_S = 300
 _WORKER = "edgekit.measure.memory_worker"
@@ -77,17 +76,14 @@ def peak_memory(
         artifact=artifact.resolve(),
         threads=threads,
     )
-    # The child must import what this process imports, also from a checkout that is not
-    # installed; -P keeps the current folder from being put before it.
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", _WORKER],
+            module_command(_WORKER),
             input=request.model_dump_json(),
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            env={**os.environ, "PYTHONPATH": path},
+            env=module_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -59,6 +59,49 @@ class Conditions:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """Time of operators in all loads.
+
+    Attributes:
+        ops_us: Of each operator in each load, ``float64[loads, operators]``.
+        hidden_us: What the step of the clock may hide in each operator, ``float64[operators]``.
+    """
+
+    ops_us: Floats
+    hidden_us: Floats
+
+    @property
+    def whole(self) -> Floats:
+        """All operators together in each load, ``float64[loads]``."""
+        return np.asarray(self.ops_us.sum(axis=1))
+
+    def unsure(self, places: Sequence[int]) -> float:
+        """What the clock may hide in some operators together."""
+        return float(self.hidden_us[list(places)].sum())
+
+    def time(self, places: Sequence[int]) -> Estimate:
+        """Time of some operators together."""
+        return _estimate(self._times(places), self.unsure(places))
+
+    def share(self, places: Sequence[int]) -> Estimate:
+        """Their part of the whole."""
+        parts = self._times(places) / np.maximum(self.whole, 1e-9)
+        # What hides in the other operators moves the share as well; of all together it is 1.
+        part, unsure = float(parts.mean()), self.unsure(places)
+        moved = unsure * (1 - part) + (float(self.hidden_us.sum()) - unsure) * part
+        found = _estimate(parts, moved / max(float(self.whole.mean()), 1e-9))
+        return found.model_copy(update={"high": min(1.0, found.high)})
+
+    def rate(self, macs: int | None, places: Sequence[int]) -> float | None:
+        """Multiply-accumulates in a nanosecond; None where the time is mostly the clock's step."""
+        time_us = float(self._times(places).mean())
+        return macs / time_us / 1e3 if macs and time_us > 2 * self.unsure(places) else None
+
+    def _times(self, places: Sequence[int]) -> Floats:
+        return np.asarray(self.ops_us[:, list(places)].sum(axis=1))
+
+
 def summarize(
     facts: Sequence[OpFacts],
     loads: Sequence[OpTimes],
@@ -76,42 +119,13 @@ def summarize(
     """
     if len(loads) < 2:
         raise ValueError(f"{len(loads)} load has no interval")
-    ops = np.stack([_mean_run(load.ops_us, load.profiled_us) for load in loads])
+    spent = _Spent(
+        np.stack([_mean_run(load.ops_us, load.profiled_us) for load in loads]),
+        np.mean([load.unsure_us for load in loads], axis=0),
+    )
     latency = np.array([_mean_run(load.latency_us, load.latency_us) for load in loads])
     profiled = np.array([_mean_run(load.profiled_us, load.profiled_us) for load in loads])
-    hidden = np.mean([load.unsure_us for load in loads], axis=0)
-    whole = ops.sum(axis=1)
-    hidden_in_all = float(hidden.sum())
-
-    def share_of(times: Floats, unsure: float) -> Estimate:
-        parts = times / np.maximum(whole, 1e-9)
-        # What hides in the other operators moves the share as well; of all together it is 1.
-        part = float(parts.mean())
-        moved = unsure * (1 - part) + (hidden_in_all - unsure) * part
-        found = _estimate(parts, moved / max(float(whole.mean()), 1e-9))
-        return found.model_copy(update={"high": min(1.0, found.high)})
-
-    def total(key: str, places: list[int]) -> ProfileTotal:
-        times, unsure = ops[:, places].sum(axis=1), float(hidden[places].sum())
-        macs = _sum_of_macs([facts[place].macs for place in places])
-        return ProfileTotal(
-            key=key,
-            operators=len(places),
-            time_us=_estimate(times, unsure),
-            share=share_of(times, unsure),
-            macs=macs,
-            gmacs_per_s=_rate(macs, float(times.mean()), unsure),
-        )
-
-    operators = tuple(
-        ProfiledOp(
-            **fact.model_dump(),
-            time_us=_estimate(ops[:, place], float(hidden[place])),
-            share=share_of(ops[:, place], float(hidden[place])),
-            gmacs_per_s=_rate(fact.macs, float(ops[:, place].mean()), float(hidden[place])),
-        )
-        for place, fact in enumerate(facts)
-    )
+    every = range(len(facts))
     return OpProfile(
         target=conditions.target,
         runtime=conditions.runtime,
@@ -121,14 +135,22 @@ def summarize(
         runs=len(loads[0].ops_us),
         method=conditions.method,
         resolution_us=conditions.resolution_us,
-        operators=operators,
-        by_type=_totals(facts, lambda fact: fact.op, total),
-        by_partition=_totals(facts, lambda fact: fact.partition, total),
-        sum_us=_estimate(whole, hidden_in_all),
+        operators=tuple(
+            ProfiledOp(
+                **fact.model_dump(),
+                time_us=spent.time([place]),
+                share=spent.share([place]),
+                gmacs_per_s=spent.rate(fact.macs, [place]),
+            )
+            for place, fact in enumerate(facts)
+        ),
+        by_type=_totals(facts, lambda fact: fact.op, spent),
+        by_partition=_totals(facts, lambda fact: fact.partition, spent),
+        sum_us=spent.time(every),
         latency_us=_estimate(latency, 0.0),
         profiled_us=_estimate(profiled, 0.0),
-        coverage=_estimate(whole / latency, hidden_in_all / float(latency.mean())),
-        notes=(*conditions.notes, *_coarse(ops.mean(axis=0), hidden, conditions.resolution_us)),
+        coverage=_estimate(spent.whole / latency, spent.unsure(every) / float(latency.mean())),
+        notes=(*conditions.notes, *_coarse(spent, conditions.resolution_us)),
     )
 
 
@@ -151,8 +173,9 @@ def restore_cut(readings_us: Floats, resolution_us: float) -> tuple[Floats, Floa
     return times, np.where(seen, resolution_us / 2, resolution_us).mean(axis=0)
 
 
-def _coarse(times: Floats, hidden: Floats, resolution_us: float) -> tuple[str, ...]:
+def _coarse(spent: _Spent, resolution_us: float) -> tuple[str, ...]:
     """Says so where the clock's step is a large part of what it measured."""
+    times, hidden = spent.ops_us.mean(axis=0), spent.hidden_us
     if hidden.sum() <= COARSE_FROM * times.sum():
         return ()
     below = int(((hidden > 0) & (times < resolution_us)).sum())
@@ -184,18 +207,22 @@ def _sum_of_macs(macs: list[int | None]) -> int | None:
     return sum(known) if len(known) == len(macs) else None
 
 
-def _rate(macs: int | None, time_us: float, unsure_us: float) -> float | None:
-    """Multiply-accumulates in a nanosecond; None where the time is mostly the clock's step."""
-    return macs / time_us / 1e3 if macs and time_us > 2 * unsure_us else None
-
-
 def _totals(
-    facts: Sequence[OpFacts],
-    key: Callable[[OpFacts], str],
-    total: Callable[[str, list[int]], ProfileTotal],
+    facts: Sequence[OpFacts], key: Callable[[OpFacts], str], spent: _Spent
 ) -> tuple[ProfileTotal, ...]:
-    places: dict[str, list[int]] = {}
+    held: dict[str, list[int]] = {}
     for place, fact in enumerate(facts):
-        places.setdefault(key(fact), []).append(place)
-    found = [total(name, held) for name, held in places.items()]
+        held.setdefault(key(fact), []).append(place)
+    found = []
+    for name, places in held.items():
+        macs = _sum_of_macs([facts[place].macs for place in places])
+        total = ProfileTotal(
+            key=name,
+            operators=len(places),
+            time_us=spent.time(places),
+            share=spent.share(places),
+            macs=macs,
+            gmacs_per_s=spent.rate(macs, places),
+        )
+        found.append(total)
     return tuple(sorted(found, key=lambda item: -item.time_us.value))

@@ -53,7 +53,7 @@ def _add_predictions(draft: Draft, ledger: Sequence[LedgerEntry]) -> None:
         if isinstance(entry.evaluate, str)
     ]
     needed = dict.fromkeys(name for item in models for name in (item.evaluate, item.before))
-    inputs = {name: _source(name) for name in needed if name}
+    inputs = {name: Source.parsed(name) for name in needed if name}
     config = PredictionsConfig(data=data, labels=draft.labels, models=tuple(models))
     draft.add("predictions", "predictions", config, target=None, machine_bound=False, **inputs)
     draft.predictions = "predictions.predictions"
@@ -77,8 +77,3 @@ def _add_layer_errors(draft: Draft, model: Source) -> None:
         )
         draft.add(step, "layer_errors", config, model=graph, float=model)
         draft.layer_errors.append(f"{step}.errors")
-
-
-def _source(name: str) -> Source:
-    step, _, slot = name.partition(".")
-    return Source(step, slot)

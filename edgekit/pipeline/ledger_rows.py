@@ -13,6 +13,7 @@ from edgekit.measure.accuracy import agreement
 from edgekit.measure.results import BenchmarkResult, EvaluationResult
 from edgekit.pipeline.inspected import inspected
 from edgekit.pipeline.ledger_entry import LedgerEntry
+from edgekit.pipeline.steps import Source
 
 
 def ledger_rows(
@@ -50,8 +51,8 @@ def _row(
         stage=entry.stage,
         accuracy=_accuracy(entry, own),
         agreement=None if own is None or first is None else _same(first, own),
-        step=entry.model.partition(".")[0],
-        parent=entry.parent.partition(".")[0],
+        step=Source.parsed(entry.model).step,
+        parent=Source.parsed(entry.parent).step,
         paired=None if own is None or parent is None else _paired(parent, own),
         macs=None if facts is None else facts.macs,
         parameters=None if facts is None else facts.parameters,

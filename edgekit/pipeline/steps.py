@@ -30,6 +30,12 @@ class Source:
         """``import_model.model``, for messages."""
         return f"{self.step}.{self.slot}"
 
+    @classmethod
+    def parsed(cls, text: str) -> Source:
+        """The slot that ``str`` wrote."""
+        step, _, slot = text.partition(".")
+        return cls(step, slot)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -14,12 +14,12 @@ from edgekit.report.figures import (
     format_points,
     format_share,
 )
-from edgekit.report.finished_run import FinishedRun
+from edgekit.report.finished_run import ReportedRun
 from edgekit.report.measurement_tables import label_of
 from edgekit.report.tables import Cell, Column, Table, not_measured, texts
 
 
-def run_table(runs: Sequence[FinishedRun]) -> Table:
+def run_table(runs: Sequence[ReportedRun]) -> Table:
     """What was run, with what and where."""
     rows = []
     for run in runs:
@@ -51,13 +51,13 @@ def run_table(runs: Sequence[FinishedRun]) -> Table:
     return Table(columns, tuple(rows))
 
 
-def artifact_tables(runs: Sequence[FinishedRun]) -> tuple[Table, ...]:
+def artifact_tables(runs: Sequence[ReportedRun]) -> tuple[Table, ...]:
     """One table for each target and precision: every run that has it, beside the first of them."""
     kinds = dict.fromkeys(label_of(item) for run in runs for item in run.summary.targets)
     return tuple(_artifacts(kind, runs) for kind in kinds)
 
 
-def _artifacts(kind: str, runs: Sequence[FinishedRun]) -> Table:
+def _artifacts(kind: str, runs: Sequence[ReportedRun]) -> Table:
     found = [(run, item) for run in runs for item in run.summary.targets if label_of(item) == kind]
     first = found[0][1]
     rows = tuple(

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import edgekit
+from edgekit.core.model_base import problems_of
 from edgekit.core.run_summary import SUMMARY_SCHEMA_VERSION, RunSummary
 from edgekit.errors import InputError
 from edgekit.store.os_errors import explain_os_error
@@ -21,7 +22,7 @@ _SHOWN_PROBLEMS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedRun:
+class ReportedRun:
     """A run on disk.
 
     Attributes:
@@ -35,7 +36,7 @@ class FinishedRun:
     summary: RunSummary
 
 
-def read_runs(places: Sequence[Path]) -> tuple[FinishedRun, ...]:
+def read_runs(places: Sequence[Path]) -> tuple[ReportedRun, ...]:
     """Reads runs, and names them so that they can be told apart.
 
     Args:
@@ -55,7 +56,7 @@ def read_runs(places: Sequence[Path]) -> tuple[FinishedRun, ...]:
     ]
     twice = Counter(names)
     return tuple(
-        FinishedRun(name if twice[name] == 1 else f"{name} {number}", path, summary)
+        ReportedRun(name if twice[name] == 1 else f"{name} {number}", path, summary)
         for number, (name, (_, path, summary)) in enumerate(zip(names, found, strict=True), 1)
     )
 
@@ -77,14 +78,11 @@ def _read(place: Path) -> tuple[Path, RunSummary]:
     try:
         return path, RunSummary.model_validate_json(text)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
-            for item in error.errors()[:_SHOWN_PROBLEMS]
-        )
         raise InputError(
             f"{path} was written by edgekit {value.get('edgekit_version', 'of unknown version')} "
-            f"and does not fit edgekit {edgekit.__version__}: {problems}. Run the project again, "
-            "or use the edgekit that wrote it."
+            f"and does not fit edgekit {edgekit.__version__}: "
+            f"{problems_of(error, _SHOWN_PROBLEMS)}. Run the project again, or use the edgekit "
+            "that wrote it."
         ) from error
 
 

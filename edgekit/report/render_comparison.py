@@ -9,7 +9,7 @@ from edgekit.report.charts.chart import Chart
 from edgekit.report.charts.ledger import ledger_chart
 from edgekit.report.charts.pareto import pareto_charts
 from edgekit.report.comparison_tables import artifact_tables, run_table
-from edgekit.report.finished_run import FinishedRun
+from edgekit.report.finished_run import ReportedRun
 from edgekit.report.ledger_tables import ledger_tables
 from edgekit.report.page import render_page
 from edgekit.report.run_tables import environment_tables, provenance_tables
@@ -17,7 +17,7 @@ from edgekit.report.sections import Section
 from edgekit.report.trade_off import points_of, trade_off_tables
 
 
-def render_comparison(runs: Sequence[FinishedRun]) -> str:
+def render_comparison(runs: Sequence[ReportedRun]) -> str:
     """The page, for two runs or more."""
     points = [point for run in runs for point in points_of(run.summary, run.name)]
     sections = [

@@ -48,7 +48,7 @@ class PruneStage:
     """Structured pruning of any imported network, through its torch form."""
 
     name: ClassVar[str] = "prune"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
         "model": frozenset({ArtifactKind.ONNX})
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -195,7 +195,7 @@ def _recorded(twin: TorchTwin, layers: Sequence[str]) -> Iterator[list[list[Tens
     handles = []
     for name, pieces in zip(layers, found, strict=True):
         layer = norm_behind(twin, twin.layers[name])
-        handles.append(layer.register_forward_hook(_keeper(pieces)))
+        handles.append(layer.register_forward_hook(_keep_in(pieces)))
     try:
         yield found
     finally:
@@ -203,11 +203,6 @@ def _recorded(twin: TorchTwin, layers: Sequence[str]) -> Iterator[list[list[Tens
             handle.remove()
 
 
-class _keeper:  # noqa: N801 - reads as a function
+def _keep_in(pieces: list[Tensor]) -> Callable[[nn.Module, object, Tensor], None]:
     """A hook that keeps what a layer gives."""
-
-    def __init__(self, pieces: list[Tensor]) -> None:
-        self._pieces = pieces
-
-    def __call__(self, layer: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
-        self._pieces.append(output)
+    return lambda layer, arguments, output: pieces.append(output)

@@ -13,6 +13,7 @@ from edgekit.core.artifact import Artifact
 from edgekit.core.metrics import Unavailable
 from edgekit.core.signature import ModelSignature, TensorSpec
 from edgekit.core.target import RuntimeConfig, Session, Target
+from edgekit.data.model_inputs import fixed_batch
 from edgekit.errors import ConfigError, InputError, MissingToolError
 from edgekit.graph.torch_twin import TorchTwin
 from edgekit.measure.class_scores import class_output
@@ -108,7 +109,7 @@ class _SessionTeacher:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._runner = BatchRunner(_fixed(session.signature))
+        self._runner = BatchRunner(fixed_batch(session.signature))
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """See `edgekit.training.objectives.Teacher`."""
@@ -134,11 +135,6 @@ def _as_scores(scores: Tensor) -> Tensor:
     sums = scores.sum(dim=1)
     probable = bool((scores >= 0).all()) and bool(((sums - 1).abs() < 0.02).all())
     return torch.log(scores.clamp(min=SMALLEST_PROBABILITY)) if probable else scores
-
-
-def _fixed(signature: ModelSignature) -> int | None:
-    first = signature.inputs[0]
-    return first.shape[0] if first.shape and isinstance(first.shape[0], int) else None
 
 
 def _require_alike(teacher: ModelSignature, student: ModelSignature) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -16,7 +17,7 @@ from edgekit.errors import UnsupportedError
 from edgekit.graph.canonical_names import float_value_of
 from edgekit.measure.artifact_latency import SEED
 from edgekit.measure.feeds import random_feeds
-from edgekit.measure.latency import garbage_collector_off, warm_up
+from edgekit.measure.latency import garbage_collector_off, timed_us, warm_up
 from edgekit.measure.op_times import Conditions, OpTimes, summarize
 from edgekit.targets.coreml import INFO
 from edgekit.targets.coreml.embedded import EmbeddedMetadata, decode
@@ -103,7 +104,7 @@ def _load(
 
     with garbage_collector_off():
         warm_up(run, config.warmup_runs)
-        latency_us = [_timed(run) for _ in range(config.runs)]
+        latency_us = [timed_us(run) for _ in range(config.runs)]
         times = np.zeros((config.runs, len(order)))
         profiled_us = []
         for row in times:
@@ -112,7 +113,7 @@ def _load(
             def mark(name: str, marks: list[tuple[str, int]] = marks) -> None:
                 marks.append((name, perf_counter_ns()))
 
-            profiled_us.append(_timed(lambda mark=mark: session.marks(feeds, mark)))
+            profiled_us.append(timed_us(partial(session.marks, feeds, mark)))
             before = marks[0][1]
             for name, now in marks[1:]:
                 # Results within a loop or branch are part of the operator that holds it.
@@ -166,9 +167,3 @@ def _float_reasons(function: Function, embedded: EmbeddedMetadata | None) -> dic
         return {}
     found = float_operators(function.block, embedded.float_reasons)
     return {key.rpartition(" -> ")[2]: reason for key, reason in found.items()}
-
-
-def _timed(run: Any) -> float:
-    start = perf_counter_ns()
-    run()
-    return (perf_counter_ns() - start) / 1e3

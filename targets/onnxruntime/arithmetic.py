@@ -6,10 +6,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgekit.graph.inspect import LAYERS
 from edgekit.graph.io import load_onnx
 from edgekit.graph.values import constant_array, input_at, is_op
-
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def arithmetic_of(path: Path) -> str:
@@ -25,7 +24,7 @@ def arithmetic_of(path: Path) -> str:
     kinds = {
         " x ".join(_type(input_at(node, place)) for place in (0, 1))
         for node in model.graph
-        if is_op(node, *_LAYERS)
+        if is_op(node, *LAYERS)
     }
     return ", ".join(sorted(kinds)) or "none"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +79,15 @@ class OptimizedGraph:
             taken |= found
             self._layers[node.name] = sorted(found)
         self._left = sorted(set(self._macs) - taken)
-        self._floats = self._float_reasons(path, rewritten)
+        quantizes = any(node.op_type == "QuantizeLinear" for node in self._producers.values())
+        self._stated = read_float_reasons(load_onnx(path)) if quantizes else {}
+        # By what a node gives, where the file quantizes activations.
+        self._floats = {
+            key.rpartition(" -> ")[2]: reason
+            for key, reason in (
+                operators_in_float(rewritten, self._stated).items() if quantizes else ()
+            )
+        }
 
     def keys(self, nodes: Sequence[tuple[str, str]]) -> list[str]:
         """What tells nodes apart in every load: names of the file, else type and number.
@@ -166,18 +174,6 @@ class OptimizedGraph:
         if found is None or maker is None:
             return found
         return self._stated.get(maker.name, found)
-
-    def _float_reasons(self, path: Path, rewritten: onnx.ModelProto) -> dict[str, str]:
-        """Why nodes compute in float, by what they give, where the file quantizes activations."""
-        quantizes = any(node.op_type == "QuantizeLinear" for node in self._producers.values())
-        self._stated: Mapping[str, str] = {}
-        if not quantizes:
-            return {}
-        self._stated = read_float_reasons(load_onnx(path))
-        return {
-            key.rpartition(" -> ")[2]: reason
-            for key, reason in operators_in_float(rewritten, self._stated).items()
-        }
 
 
 def with_named_nodes(path: Path, folder: Path) -> Path:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from edgekit.core.target import RuntimeConfig
 from edgekit.errors import UnsupportedError
 from edgekit.measure.artifact_latency import SEED
 from edgekit.measure.feeds import random_feeds
-from edgekit.measure.latency import garbage_collector_off, warm_up
+from edgekit.measure.latency import garbage_collector_off, timed_us, warm_up
 from edgekit.measure.op_times import Conditions, OpTimes, restore_cut, summarize
 from edgekit.targets.onnxruntime import INFO
 from edgekit.targets.onnxruntime.optimized_graph import OptimizedGraph, with_named_nodes
@@ -88,7 +87,7 @@ def _load(
         run = session.prepare(feeds)
         with garbage_collector_off():
             warm_up(run, config.warmup_runs)
-            latency_us = [_timed(run) for _ in range(config.runs)]
+            latency_us = [timed_us(run) for _ in range(config.runs)]
         names = [spec.name for spec in session.signature.outputs]
 
     def with_profiler(options: Any) -> None:
@@ -99,7 +98,9 @@ def _load(
     try:
         with garbage_collector_off():
             warm_up(lambda: profiled.run(names, feeds), config.warmup_runs)
-            profiled_us = [_timed(lambda: profiled.run(names, feeds)) for _ in range(config.runs)]
+            profiled_us = [
+                timed_us(lambda: profiled.run(names, feeds)) for _ in range(config.runs)
+            ]
     except Exception as error:
         # ONNX Runtime's exceptions have no common base but Exception.
         raise UnsupportedError(
@@ -189,9 +190,3 @@ def _optimized(path: Path, config: ProfileConfig, folder: Path) -> Path:
 
     start_quietly(str(path), config.threads, adjust=keep)
     return written
-
-
-def _timed(run: Any) -> float:
-    start = perf_counter_ns()
-    run()
-    return (perf_counter_ns() - start) / 1e3

@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -28,6 +27,12 @@ import numpy as np
 from edgekit import errors
 from edgekit.core.signature import ModelSignature
 from edgekit.core.target import RuntimeConfig
+from edgekit.measure.worker_process import (
+    how_it_ended,
+    last_words,
+    module_command,
+    module_environment,
+)
 from edgekit.targets.tflite.metadata import canonical_signature
 from edgekit.targets.tflite.model_file import read_model_file
 from edgekit.targets.tflite.runtime import LiteRTSession
@@ -56,11 +61,11 @@ class ReferenceSession:
         self._name = path.name
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._worker = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(path), str(config.threads)],
+            module_command(__name__, str(path), str(config.threads)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=module_environment(),
         )
         try:
             self._runtime = self._receive(_HELLO).decode()
@@ -118,12 +123,10 @@ class ReferenceSession:
 
     def _death(self) -> errors.UnsupportedError:
         code = self._worker.wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         self._stderr.seek(0)
-        last = self._stderr.read().decode(errors="replace").strip().splitlines()[-1:]
-        said = f" Its last words: {last[0]}" if last else ""
+        said = last_words(self._stderr.read().decode(errors="replace"))
         return errors.UnsupportedError(
-            f"LiteRT's reference kernels ended their process ({how}) while running "
+            f"LiteRT's reference kernels ended their process ({how_it_ended(code)}) while running "
             f"{self._name}.{said} The default kernels are not affected."
         )
 

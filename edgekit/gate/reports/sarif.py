@@ -38,7 +38,6 @@ def sarif_log(report: CheckReport) -> dict[str, Any]:
     driver = {
         "name": "edgekit",
         "semanticVersion": report.edgekit_version,
-        "informationUri": "https://pypi.org/project/edgekit/",
         "rules": [
             {
                 "id": f"edgekit/{name}",

@@ -76,41 +76,9 @@ def _chart(
         for label in present
         if (found := [row for row in rows if row["series"] == label])
     )
-    scale: Spec = {"zero": False}
-    if title.endswith("%"):
-        shares = [float(row["value"] or 0) for row in rows]
-        scale["domain"] = padded([*shares, *([] if goal is None else [goal])], 2, (0, 100))
-    x: Spec = {
-        "field": "epoch",
-        "type": "quantitative",
-        "axis": {"tickMinStep": 1, "format": "d", "grid": False, "tickCount": 8},
-        "scale": {"zero": False, "nice": False},
-        "title": "Epoch",
-    }
-    y: Spec = {
-        "field": "value", "type": "quantitative", "title": None, "axis": {"tickCount": 5},
-        "scale": scale,
-    }  # fmt: skip
-    colour: Spec = {
-        "field": "series",
-        "scale": {"domain": present, "range": [_COLOURS[label] for label in present]},
-    }
-    layers: list[Spec] = [
-        {
-            "mark": {
-                "type": "line",
-                "strokeWidth": 2,
-                "point": {"filled": True, "size": 26},
-                "interpolate": "linear",
-            },
-            "encoding": {
-                "x": x,
-                "y": y,
-                "color": colour,
-                "tooltip": tips(series="Series", epoch="Epoch", value="Value"),
-            },
-        }
-    ]
+    in_percent = title.endswith("%")
+    y = _y_axis([*rows, {"value": goal}] if goal is not None else rows, in_percent=in_percent)
+    layers = [_lines(y, present)]
     if goal is not None:
         layers.append(
             {
@@ -123,3 +91,41 @@ def _chart(
     return Chart(
         name, title, f"{title} by epoch: {told}.", drawing(rows, layers, _HEIGHT), wide=False
     )
+
+
+def _y_axis(rows: Sequence[Row], *, in_percent: bool) -> Spec:
+    scale: Spec = {"zero": False}
+    if in_percent:
+        scale["domain"] = padded([float(row["value"] or 0) for row in rows], 2, (0, 100))
+    return {
+        "field": "value", "type": "quantitative", "title": None, "axis": {"tickCount": 5},
+        "scale": scale,
+    }  # fmt: skip
+
+
+def _lines(y: Spec, present: Sequence[str]) -> Spec:
+    x: Spec = {
+        "field": "epoch",
+        "type": "quantitative",
+        "axis": {"tickMinStep": 1, "format": "d", "grid": False, "tickCount": 8},
+        "scale": {"zero": False, "nice": False},
+        "title": "Epoch",
+    }
+    colour: Spec = {
+        "field": "series",
+        "scale": {"domain": list(present), "range": [_COLOURS[label] for label in present]},
+    }
+    return {
+        "mark": {
+            "type": "line",
+            "strokeWidth": 2,
+            "point": {"filled": True, "size": 26},
+            "interpolate": "linear",
+        },
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": colour,
+            "tooltip": tips(series="Series", epoch="Epoch", value="Value"),
+        },
+    }

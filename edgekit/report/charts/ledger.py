@@ -89,8 +89,11 @@ def _layers(order: list[str], domain: list[float]) -> list[Spec]:
         "title": None,
         "axis": {"tickCount": 6},
     }
-    toward_left = f"datum.accuracy > {domain[0] + 0.6 * (domain[1] - domain[0])}"
-    text: Spec = {"y": row, "x": value, "text": {"field": "text"}}
+    return [*_steps(row, value), *_figures(row, value, domain)]
+
+
+def _steps(row: Spec, value: Spec) -> list[Spec]:
+    """From each stage to the next, and by how much it changed."""
     return [
         {
             "mark": {"type": "rule", "strokeDash": [2, 3], "stroke": MUTED},
@@ -120,6 +123,14 @@ def _layers(order: list[str], domain: list[float]) -> list[Spec]:
                 ),
             },
         },
+    ]
+
+
+def _figures(row: Spec, value: Spec, domain: list[float]) -> list[Spec]:
+    """Each stage's accuracy with its interval, and as text on the side that has room."""
+    toward_left = f"datum.accuracy > {domain[0] + 0.6 * (domain[1] - domain[0])}"
+    text: Spec = {"y": row, "x": value, "text": {"field": "text"}}
+    return [
         {
             "mark": {"type": "rule", "stroke": INK, "strokeOpacity": 0.6},
             "encoding": {"y": row, "x": {**value, "field": "low"}, "x2": {"field": "high"}},

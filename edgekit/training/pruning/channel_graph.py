@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,18 +175,23 @@ class ChannelGraph:
                 )
             )
 
+    def layers(self) -> tuple[str, ...]:
+        """All convolutions and linear layers that a run reaches."""
+        return tuple(name for name, _ in self._producer_nodes())
+
     def last_layers(self) -> tuple[str, ...]:
         """Layers whose channels reach an output of the module through no other layer.
 
         They are outputs, which stay. Following them through the reshapes of a detector's heads,
         where each channel becomes thousands of numbers, takes minutes.
         """
+        return tuple(name for name, node in self._producer_nodes() if _reaches_end(node))
+
+    def _producer_nodes(self) -> Iterator[tuple[str, Any]]:
         names: dict[Any, str] = {module: name for name, module in self.module.named_modules()}
-        return tuple(
-            names[layer]
-            for layer, node in self._graph.module2node.items()
-            if isinstance(layer, PRODUCERS) and _reaches_end(node)
-        )
+        for layer, node in self._graph.module2node.items():
+            if isinstance(layer, PRODUCERS):
+                yield names[layer], node
 
     def _read(self, group: Any) -> ChannelGroup:
         names: dict[Any, str] = {module: name for name, module in self.module.named_modules()}
@@ -255,7 +260,8 @@ def _remove(root: nn.Module, member: Member, indices: list[int]) -> None:
         owner = root.get_submodule(path)
         parameter: nn.Parameter = getattr(owner, name)
         axis = channel_axis(parameter)
-        kept = [index for index in range(parameter.shape[axis]) if index not in set(indices)]
+        gone = set(indices)
+        kept = [index for index in range(parameter.shape[axis]) if index not in gone]
         values = parameter.data.index_select(axis, torch.tensor(kept))
         setattr(owner, name, nn.Parameter(values, parameter.requires_grad))
         return

@@ -148,7 +148,8 @@ class _Pruning:
     def _prunable(self) -> tuple[tuple[str, ...], tuple[KeptWhole, ...]]:
         roots, refused = [], []
         told: set[str] = set()
-        for group in ChannelGraph(self._module, self._inputs).groups():
+        graph = ChannelGraph(self._module, self._inputs)
+        for group in graph.groups():
             told.update(group.producers)
             reason = self._refusal(group)
             if reason is None:
@@ -157,8 +158,8 @@ class _Pruning:
                 layers = tuple(self._names[layer] for layer in group.producers)
                 refused.append(KeptWhole(layers, reason))
         refused += [
-            KeptWhole((name,), "its channels are outputs of the network")
-            for layer, name in self._names.items()
+            KeptWhole((self._names[layer],), "its channels are outputs of the network")
+            for layer in graph.layers()
             if layer not in told
         ]
         if not roots:

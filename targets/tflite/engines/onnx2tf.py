@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from edgekit.core.signature import TensorSpec
 from edgekit.core.target import Precision
 from edgekit.errors import MissingToolError, UnsupportedError
+from edgekit.measure.worker_process import how_it_ended, module_command, module_environment
 from edgekit.targets.tflite.engines.axis_matching import Match, match_signature
 from edgekit.targets.tflite.engines.onnx2tf_worker import (
     MISSING_MODULE_EXIT,
@@ -115,14 +116,13 @@ def _convert(source: Path, output: Path, timeout_s: float) -> None:
     """Runs the worker and raises what it died of."""
     # onnx2tf starts the program onnxsim that pip put beside the interpreter.
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    modules = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     worker = subprocess.Popen(
-        [sys.executable, "-P", "-m", _WORKER, str(source), str(output)],
+        module_command(_WORKER, str(source), str(output)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=source.parent,
-        env={**os.environ, "PATH": programs, "PYTHONPATH": modules},
+        env=module_environment(PATH=programs),
         start_new_session=True,
     )
     try:
@@ -140,9 +140,7 @@ def _convert(source: Path, output: Path, timeout_s: float) -> None:
         names = [line for line in lines if line.startswith(MISSING_MODULE_MARK)]
         if names:
             raise _missing(names[-1].removeprefix(MISSING_MODULE_MARK))
-    how = f"exit code {worker.returncode}"
-    if worker.returncode < 0:
-        how = f"signal {signal.Signals(-worker.returncode).name}"
+    how = how_it_ended(worker.returncode)
     last = "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:])
     raise UnsupportedError(
         f"onnx2tf cannot convert this graph ({how}). Its last words:\n{last}\n"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +16,12 @@ from edgekit import errors
 from edgekit.core.metrics import Unavailable
 from edgekit.core.op_profile import LoadDone, OpFacts, OpProfile, ProfileConfig
 from edgekit.measure.op_times import Conditions, OpTimes, restore_cut, summarize
+from edgekit.measure.worker_process import (
+    how_it_ended,
+    last_words,
+    module_command,
+    module_environment,
+)
 from edgekit.targets.tflite import INFO
 from edgekit.targets.tflite.model_file import ModelFile, read_model_file
 from edgekit.targets.tflite.profiling.alignment import align
@@ -178,16 +181,15 @@ def _times(rows: Sequence[_Row], load: Load) -> OpTimes:
 
 def _answers(request: WorkRequest) -> Iterator[Start | Load]:
     """What the worker sends; an error that it knows is raised here."""
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
-            [sys.executable, "-P", "-m", _WORKER],
+            module_command(_WORKER),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
             text=True,
-            env={**os.environ, "PYTHONPATH": path},
+            env=module_environment(),
         ) as worker,
     ):
         assert worker.stdin is not None
@@ -215,11 +217,9 @@ def _answers(request: WorkRequest) -> Iterator[Start | Load]:
 
 
 def _death(code: int, said: IO[bytes], name: str) -> errors.UnsupportedError:
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     said.seek(0)
-    last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-    words = f" Its last words: {last[0]}" if last else ""
+    words = last_words(said.read().decode(errors="replace"))
     return errors.UnsupportedError(
-        f"LiteRT's profiler ended its process ({how}) while running {name}.{words} Measure the "
-        "whole with `edgekit bench`, which is not affected."
+        f"LiteRT's profiler ended its process ({how_it_ended(code)}) while running {name}.{words} "
+        "Measure the whole with `edgekit bench`, which is not affected."
     )

@@ -10,7 +10,6 @@ import os
 import sys
 from contextlib import closing
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Any
 
 from edgekit.core.model_base import FrozenModel
@@ -19,7 +18,7 @@ from edgekit.core.target import RuntimeConfig
 from edgekit.errors import EdgekitError
 from edgekit.measure.artifact_latency import SEED
 from edgekit.measure.feeds import random_feeds
-from edgekit.measure.latency import garbage_collector_off, warm_up
+from edgekit.measure.latency import garbage_collector_off, timed_us, warm_up
 from edgekit.targets.tflite.model_file import ModelFile, read_model_file
 from edgekit.targets.tflite.profiling.native import (
     DELEGATE_EVENTS,
@@ -132,7 +131,7 @@ def _load(request: WorkRequest, file: ModelFile) -> Load:
         stored = session.stored_feeds(feeds)
         with garbage_collector_off():
             warm_up(run, config.warmup_runs)
-            latency_us = [_timed(run) for _ in range(config.runs)]
+            latency_us = [timed_us(run) for _ in range(config.runs)]
         expected = [array.tobytes() for array in run()]
     native = NativeModel(request.artifact, config.threads)
     native.set_inputs(
@@ -144,7 +143,7 @@ def _load(request: WorkRequest, file: ModelFile) -> Load:
         warm_up(native.run, config.warmup_runs)
         for _ in range(config.runs):
             native.start()
-            profiled_us.append(_timed(native.run))
+            profiled_us.append(timed_us(native.run))
             events = [event for event in native.stop() if _is_operator(event)]
             steps = steps or tuple(_step(event) for event in events)
             times_us.append(tuple(event.elapsed_us for event in events))
@@ -171,12 +170,6 @@ def _step(event: Event) -> Step:
     return Step(
         kernel=event.tag.strip(), delegated=event.type in DELEGATE_EVENTS, index=event.index
     )
-
-
-def _timed(run: Any) -> float:
-    start = perf_counter_ns()
-    run()
-    return (perf_counter_ns() - start) / 1e3
 
 
 if __name__ == "__main__":

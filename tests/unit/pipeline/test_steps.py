@@ -171,3 +171,8 @@ def test_description_names_steps_sources_omissions_and_outputs(tmp_path: Path) -
         "     evaluate: no data",
         f"     -> {tmp_path}: m.onnx",
     ]
+
+
+def test_a_source_is_read_back() -> None:
+    source = Source("evaluate-tflite-int8", "metrics")
+    assert Source.parsed(str(source)) == source

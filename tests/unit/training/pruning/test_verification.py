@@ -96,3 +96,19 @@ def test_groups_that_share_a_layer_go_together() -> None:
     kept = [0, 2, 3, 4, 5, 7, *(8 + index for index in range(16) if index not in (0, 2, 15))]
     assert torch.equal(pruned.both.weight, network.both.weight[:, kept])
     assert fault_between(pruned, masked(network, gone), [images()]) is None
+
+
+class Idle(Joined):
+    """Has a layer that no run reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Conv2d(3, 16, 3)
+
+
+def test_only_layers_that_run_are_told_to_be_outputs() -> None:
+    torch.manual_seed(0)
+    report = prune_structured(Idle(), images(), PruneConfig(macs_ratio=0.7, round_to=1))
+    assert [(item.layers, item.reason) for item in report.kept_whole] == [
+        (("boxes",), "its channels are outputs of the network")
+    ]
