@@ -86,9 +86,9 @@ PARENT_TRAINING: Mapping[str, Any] = {
 TRAINED_HERE = frozenset({"digits"})
 """Networks without stored weights."""
 TRAINING: Mapping[str, Mapping[str, Any]] = {
-    "chain": {**FURTHER, "epochs": 10, "shift_px": 2, "flip": True},
+    "chain": {**FURTHER, "epochs": 40, "shift_px": 2, "flip": True},
     "digits": {**FURTHER, "epochs": 60, "batch_size": 64, "shift_px": 1},
-    "fashion": {**FURTHER, "epochs": 30, "shift_px": 2, "flip": True},
+    "fashion": {**FURTHER, "epochs": 50, "shift_px": 2, "flip": True},
     "ultraface": {
         "epochs": 10,
         "batch_size": 16,
@@ -99,7 +99,7 @@ TRAINING: Mapping[str, Mapping[str, Any]] = {
         "flip": True,
         "keep": "last",
     },
-    "resnet": {**FURTHER, "epochs": 4, "shift_px": 4, "flip": True, "weight_decay": 0.02},
+    "resnet": {**FURTHER, "epochs": 40, "shift_px": 4, "flip": True, "weight_decay": 0.02},
 }
 DATA = {
     "digits": "digits", "fashion": "fashion-mnist", "resnet": "cifar10", "ultraface": "cifar10",
