@@ -179,6 +179,8 @@ def round_layer(problem: LayerProblem, options: AdaRoundOptions) -> Rounding:
         optimizer.step()
     with torch.no_grad():
         learned = floor + (rectified_sigmoid(variable) >= 0.5)
+        # Rounding has nothing to decide there, and a sparse layer stays sparse.
+        learned = torch.where(problem.weights == 0, 0.0, learned)
     integers = learned.clamp(-highest, highest).numpy().astype(integer_dtype(problem.bits))
     nearest = problem.nearest.integers
     errors = [_error(problem, nearest), _error(problem, integers)]

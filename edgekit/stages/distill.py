@@ -177,6 +177,7 @@ class _Training:
             self._context.progress,
             self._context.checkpoints,
             objective,
+            zeros_stay=options.keep_zeros,
         )
         fold_norms(self.twin)
         return TrainingSummary(
@@ -233,15 +234,19 @@ class _Training:
             DistillationObjective,
             ImitationObjective,
             LabelObjective,
+            label_loss_of,
             teacher_variances,
         )
 
         options = self._config.options
+        label_loss = label_loss_of(options)
         if self._teacher is None or (classifies and options.alpha == 1):
-            return LabelObjective()
+            return LabelObjective(label_loss=label_loss)
         outputs = self._teacher.scores if classifies else self._teacher.outputs
         if classifies:
-            return DistillationObjective(outputs, options.alpha, options.temperature)
+            return DistillationObjective(
+                outputs, options.alpha, options.temperature, label_loss=label_loss
+            )
         inputs = [batch for batch, _ in self._some_batches(_STATISTICS_SAMPLES)]
         return ImitationObjective(outputs, teacher_variances(outputs, inputs))
 

@@ -51,6 +51,18 @@ class TrainConfig(StageConfig):
         description="Epochs over which the learning rate rises linearly; a twentieth of all by "
         "default.",
     )
+    loss: Literal["cross_entropy", "focal"] = Field(
+        "cross_entropy",
+        description="Loss of the labels; focal counts samples that are right already less, for "
+        "classes of very different size.",
+    )
+    focal_gamma: float = Field(2.0, gt=0, description="How much less the focal loss counts them.")
+    bn_l1: float = Field(
+        0.0,
+        ge=0,
+        description="Penalty on the sizes of all BatchNorm scales, which makes channels "
+        "unimportant for a pruning by bn_scale; 1e-5 to 1e-4 is usual.",
+    )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Share of the target spread over all classes."
     )

@@ -53,6 +53,11 @@ class DistillOptions(TrainConfig):
         "the values, where channels differ through a 1x1 convolution that is dropped afterwards.",
     )
     hint_weight: float = Field(1.0, ge=0, description="Weight of the features' loss.")
+    keep_zeros: bool = Field(
+        True,
+        description="Weights that are 0 stay 0, in tensors of which at least a fifth is, as "
+        "sparsify leaves them.",
+    )
     batch_norm: bool = Field(
         True,
         description="Put a BatchNorm behind every convolution while training, and fold it in the "

@@ -10,12 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import InputError
-from edgekit.training.losses.classification import smoothed_cross_entropy
+from edgekit.training.config import TrainConfig
+from edgekit.training.losses.classification import focal_loss, smoothed_cross_entropy
 from edgekit.training.losses.distillation import distillation_loss
 from edgekit.training.qat.losses import Variances, VarianceSums, imitation_loss
 
 type Teacher = Callable[[Tensor], tuple[Tensor, ...]]
 """Outputs of the teacher for a batch of inputs, as many and as large as the student's."""
+
+type LabelLoss = Callable[[Tensor, Tensor, float], Tensor]
+"""Loss of class scores before softmax, targets (indices or shares) and their smoothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +67,20 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LabelObjective:
-    """Cross-entropy of the first output."""
+    """The first output compared with the labels.
+
+    Attributes:
+        label_loss: How; by cross-entropy if nothing else is named.
+    """
 
     classifies: bool = True
     teacher: Teacher | None = None
     remembers_teacher: bool = True
+    label_loss: LabelLoss = smoothed_cross_entropy
 
     def loss(self, outputs: tuple[Tensor, ...], batch: StepBatch, smoothing: float) -> Tensor:
         """See `Objective.loss`."""
-        return smoothed_cross_entropy(outputs[0], batch.targets, smoothing)
+        return self.label_loss(outputs[0], batch.targets, smoothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,7 @@ class DistillationObjective:
         teacher: Gives scores before softmax.
         alpha: Weight of the labels.
         temperature: Softens both.
+        label_loss: Of the first term, where it is not to be cross-entropy.
     """
 
     teacher: Teacher
@@ -92,6 +102,7 @@ class DistillationObjective:
     temperature: float = 4.0
     classifies: bool = True
     remembers_teacher: bool = True
+    label_loss: LabelLoss = smoothed_cross_entropy
 
     def loss(self, outputs: tuple[Tensor, ...], batch: StepBatch, smoothing: float) -> Tensor:
         """See `Objective.loss`."""
@@ -103,7 +114,7 @@ class DistillationObjective:
         soft = torch.stack(terms).mean()
         if not self.alpha:
             return soft
-        hard = smoothed_cross_entropy(outputs[0], batch.targets, smoothing)
+        hard = self.label_loss(outputs[0], batch.targets, smoothing)
         return self.alpha * hard + (1 - self.alpha) * soft
 
 
@@ -126,6 +137,18 @@ class ImitationObjective:
     def loss(self, outputs: tuple[Tensor, ...], batch: StepBatch, smoothing: float) -> Tensor:
         """See `Objective.loss`."""
         return imitation_loss(outputs, _matching(outputs, batch), self.variances)
+
+
+def label_loss_of(config: TrainConfig) -> LabelLoss:
+    """The loss of labels that the options name."""
+    if config.loss == "cross_entropy":
+        return smoothed_cross_entropy
+    gamma = config.focal_gamma
+
+    def focal(scores: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        return focal_loss(scores, targets, gamma, smoothing=smoothing)
+
+    return focal
 
 
 def teacher_variances(teacher: Teacher, inputs: Sequence[Tensor]) -> Variances:

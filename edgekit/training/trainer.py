@@ -21,9 +21,17 @@ from edgekit.training.config import TrainConfig
 from edgekit.training.determinism import deterministic
 from edgekit.training.devices import MixedPrecision, chosen_device, moved
 from edgekit.training.keeping import BestEpoch, WeightMean
-from edgekit.training.objectives import LabelObjective, Objective, StepBatch, as_outputs
+from edgekit.training.kept_zeros import keep_zeros
+from edgekit.training.objectives import (
+    LabelObjective,
+    Objective,
+    StepBatch,
+    as_outputs,
+    label_loss_of,
+)
 from edgekit.training.optimizer import make_optimizer
 from edgekit.training.processes import Processes, current_processes
+from edgekit.training.pruning.regularization import bn_l1
 from edgekit.training.samples import HeldSamples, Samples
 from edgekit.training.schedule import rate_factor
 from edgekit.training.scores import (
@@ -64,6 +72,8 @@ def train(
     progress: Progress | None = None,
     folder: Path | None = None,
     objective: Objective | None = None,
+    *,
+    zeros_stay: bool = False,
 ) -> TrainResult:
     """Trains a network; on a CPU the same arguments give the same weights, bit by bit.
 
@@ -84,7 +94,8 @@ def train(
         seed: Seed of order, augmentation and dropout.
         progress: Receives the steps of each epoch.
         folder: Where the state after each epoch is kept; None keeps nothing.
-        objective: What is minimized; cross-entropy by default.
+        objective: What is minimized; the loss of labels that ``config`` names by default.
+        zeros_stay: Weights of a sparse network that are 0 stay 0 (`kept_zeros`).
 
     Returns:
         Its course.
@@ -93,6 +104,7 @@ def train(
         InputError: If the data does not fit the model, or is of one class alone.
         ConfigError: If a step has fewer samples than there are processes.
         MissingToolError: If a GPU is asked for and there is none, or TensorBoard is.
+        UnsupportedError: If ``config.bn_l1`` is set and the model has no BatchNorm.
         GateError: If the loss becomes NaN or infinite; names epoch and step. The state after the
             epoch before stays in ``folder``, and its weights are written beside it. Those of
             the model itself are of no use then.
@@ -102,13 +114,16 @@ def train(
     checkpoint = None
     if folder is not None and not processes.rank:
         checkpoint = Checkpoint(folder, _identity(model, samples, config, seed))
-    task = _Task(samples, config, seed, objective or LabelObjective(), device, processes)
+    objective = objective or LabelObjective(label_loss=label_loss_of(config))
+    task = _Task(samples, config, seed, objective, device, processes)
     own_seed = seed + processes.rank  # dropout differs between the shares of a batch
     with ExitStack() as stack:
         stack.enter_context(deterministic(own_seed, config.threads, device))
         stack.callback(model.to, "cpu")
         network = stack.enter_context(processes.wrapped(model.to(device)))
         training = _Training(model, network, task)
+        if zeros_stay:
+            training.keep_zeros()
         metrics = open_metrics(None if processes.rank else config.tensorboard)
         stack.callback(metrics.close)
         shown = SilentProgress() if processes.rank or progress is None else progress
@@ -161,6 +176,8 @@ class _Training:
             task.samples, task.config, task.seed, task.device, task.processes
         )
         self._steps = self._batches.steps
+        if task.config.bn_l1:
+            bn_l1(model, task.config.bn_l1)  # refuses a model that it would do nothing to
         self._optimizer = make_optimizer(model, task.config)
         self._schedule = LambdaLR(
             self._optimizer, lambda step: rate_factor(step, self._steps, task.config)
@@ -173,6 +190,10 @@ class _Training:
         self._labels_seen: list[Tensor] = []
         if self._objective.classifies and isinstance(task.samples, HeldSamples):
             require_classes(task.samples.labels[self._batches.training])
+
+    def keep_zeros(self) -> None:
+        """Lets no step change a weight that is 0 in a sparse tensor."""
+        keep_zeros(self._model, self._optimizer)
 
     def run(
         self, checkpoint: Checkpoint | None, progress: Progress, metrics: Metrics
@@ -303,6 +324,8 @@ class _Training:
             outputs = self._outputs(self._network, batch.inputs, batch.labels)
         given = self._with_teacher(batch.inputs, batch.targets, batch.positions)
         loss = self._objective.loss(outputs, given, batch.smoothing)
+        if self._config.bn_l1:
+            loss = loss + bn_l1(self._model, self._config.bn_l1)
         labels = batch.labels if batch.targets.ndim > 1 else batch.targets
         hits = self._hits(outputs, moved(labels, self._device))
         count = len(batch.labels)

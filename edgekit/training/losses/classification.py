@@ -24,25 +24,35 @@ def smoothed_cross_entropy(scores: Tensor, targets: Tensor, smoothing: float = 0
 
 
 def focal_loss(
-    scores: Tensor, labels: Tensor, gamma: float = 2.0, alpha: Tensor | None = None
+    scores: Tensor,
+    targets: Tensor,
+    gamma: float = 2.0,
+    alpha: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """``-alpha_t (1 - p_t)^gamma log p_t`` with the softmax's probability of the true class.
 
     Lin and others, Focal Loss for Dense Object Detection, 2017. With ``gamma = 0`` and no
-    ``alpha`` it is cross-entropy.
+    ``alpha`` it is cross-entropy. Targets that are shares of several classes, as blended samples
+    and smoothed labels have them, weigh the terms of these classes.
 
     Args:
         scores: float ``[N, classes]``, before softmax.
-        labels: int64 ``[N]``.
+        targets: int64 ``[N]`` class indices, or float ``[N, classes]`` shares that add up to 1.
         gamma: How much samples that are right already count less.
         alpha: float ``[classes]``, weight of each class.
+        smoothing: Share of the target that is spread over all classes.
 
     Returns:
         Mean over the samples.
     """
-    logs = functional.log_softmax(scores, dim=1).gather(1, labels[:, None]).squeeze(1)
-    loss = -((1 - logs.exp()) ** gamma) * logs
-    return (loss if alpha is None else alpha[labels] * loss).mean()
+    classes = scores.shape[1]
+    shares = one_hot(targets, classes, scores.dtype)
+    if smoothing:
+        shares = (1 - smoothing) * shares + smoothing / classes
+    logs = functional.log_softmax(scores, dim=1)
+    loss = -((1 - logs.exp()) ** gamma) * logs * shares
+    return (loss if alpha is None else alpha * loss).sum(dim=1).mean()
 
 
 def binary_focal_loss(

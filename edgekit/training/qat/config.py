@@ -81,6 +81,11 @@ class QatConfig(StageConfig):
         lt=1,
         description="Share of the steps, at the end, in which no scale changes any more.",
     )
+    keep_zeros: bool = Field(
+        True,
+        description="Weights that are 0 stay 0, in tensors of which at least a fifth is, as "
+        "sparsify leaves them.",
+    )
     distillation: float = Field(
         0.9,
         ge=0,

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from edgekit.core.run_summary import QatEpoch
 from edgekit.graph.torch_twin.twin import TorchTwin
+from edgekit.training.kept_zeros import keep_zeros
 from edgekit.training.qat.config import QatConfig
 from edgekit.training.qat.fake_quantize import TrainableFakeQuantize
 from edgekit.training.qat.losses import Score
@@ -107,6 +108,8 @@ class Machinery:
             if isinstance(module, TrainableFakeQuantize)
         ]
         optimizer = make_qat_optimizer(twin, quantizers, config)
+        if config.keep_zeros:
+            keep_zeros(twin, optimizer)
         total = config.epochs * steps
         schedule = LambdaLR(
             optimizer, lambda step: 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / total)))

@@ -85,6 +85,19 @@ def test_each_weight_goes_to_one_of_its_two_neighbours() -> None:
     assert (rounding.integers != problem.nearest.integers).any()
 
 
+def test_a_weight_that_is_zero_stays_zero() -> None:
+    """A sparse layer is as sparse on integers."""
+    problem = _problem()
+    gone = problem.weights.abs() < problem.weights.abs().median()
+    weights = torch.where(gone, 0.0, problem.weights)
+    nearest = round_weights(weights.numpy(), problem.nearest.scale, problem.bits, 0)
+    rounding = round_layer(
+        replace(problem, weights=weights, nearest=nearest), AdaRoundOptions(iterations=400)
+    )
+    assert (rounding.integers[gone.numpy()] == 0).all()
+    assert (rounding.integers != nearest.integers).any()
+
+
 def test_nearest_is_kept_where_learning_did_not_help() -> None:
     problem = _problem()
     rounding = round_layer(problem, AdaRoundOptions(iterations=3, learning_rate=50.0))

@@ -20,6 +20,7 @@ from edgekit.training.objectives import (
     LabelObjective,
     StepBatch,
     as_outputs,
+    label_loss_of,
     module_teacher,
     teacher_variances,
 )
@@ -53,6 +54,30 @@ def test_labels_and_a_teacher() -> None:
     divergence = (p * (p / q).log()).sum(1).mean()
     hard = -own.log_softmax(1)[torch.arange(7), LABELS].mean()
     torch.testing.assert_close(found, 0.3 * hard + 0.7 * 4 * divergence)
+
+
+def test_the_loss_of_labels_is_the_one_that_is_named() -> None:
+    focal = label_loss_of(TrainConfig(loss="focal", focal_gamma=3.0))
+    batch = StepBatch(torch.zeros(7, 1), LABELS, (scores(1),))
+    p = scores(0).softmax(1)[torch.arange(7), LABELS]
+    wanted = -((1 - p) ** 3 * p.log()).mean()
+    found = LabelObjective(label_loss=focal).loss((scores(0),), batch, smoothing=0.0)
+    torch.testing.assert_close(found, wanted)
+    teacher = module_teacher(nn.Identity())
+    alone = DistillationObjective(teacher, alpha=1.0, label_loss=focal)
+    torch.testing.assert_close(alone.loss((scores(0),), batch, smoothing=0.0), wanted)
+    plain = label_loss_of(TrainConfig())
+    torch.testing.assert_close(
+        plain(scores(0), LABELS, 0.0), functional.cross_entropy(scores(0), LABELS)
+    )
+
+
+def test_a_training_takes_it() -> None:
+    samples, model = stripes(), network()
+    curve = train(model, samples, CONFIG.model_copy(update={"loss": "focal"}), seed=3).curve
+    assert (curve[-1].val_accuracy or 0) > 0.9
+    plain = train(network(), samples, CONFIG, seed=3).curve
+    assert curve[0].loss < plain[0].loss  # every term is smaller by (1 - p)^gamma
 
 
 def test_of_several_outputs_the_mean_counts() -> None:

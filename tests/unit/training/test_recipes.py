@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, StepLR
 
 from edgekit.core.progress import SilentProgress
-from edgekit.errors import GateError, InputError
+from edgekit.errors import GateError, InputError, UnsupportedError
 from edgekit.training.config import TrainConfig
 from edgekit.training.keeping import WeightMean
 from edgekit.training.mixing import Mixing
@@ -232,3 +232,22 @@ def test_a_diverging_training_leaves_the_last_good_state(tmp_path: Path) -> None
         train(model, poisoned, config(), seed=3, folder=tmp_path / "bad")
     assert (tmp_path / "good").exists()
     assert not (tmp_path / "bad").exists()
+
+
+def test_the_penalty_on_norm_scales_makes_them_small_and_is_part_of_the_loss() -> None:
+    plain, slim = network(), network()
+    before = float(plain.get_parameter("1.weight").detach().abs().sum())
+    options = {"epochs": 1, "lr": 1e-6}
+    first = train(plain, stripes(), config(**options), seed=3).curve[0]
+    second = train(network(), stripes(), config(bn_l1=0.25, **options), seed=3).curve[0]
+    assert second.loss - first.loss == pytest.approx(0.25 * before, rel=1e-3)
+    train(plain, stripes(), config(epochs=4), seed=3)
+    train(slim, stripes(), config(epochs=4, bn_l1=0.25), seed=3)
+    sizes = [float(item.get_parameter("1.weight").detach().abs().sum()) for item in (plain, slim)]
+    assert sizes[1] < 0.8 * sizes[0]
+
+
+def test_a_penalty_on_scales_that_are_not_there_is_refused_at_once() -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    with pytest.raises(UnsupportedError, match="no BatchNorm with a scale"):
+        train(model, stripes(), config(epochs=1, bn_l1=1e-4), seed=3)

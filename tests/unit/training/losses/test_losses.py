@@ -62,6 +62,18 @@ def test_focal_without_focus_is_cross_entropy() -> None:
     torch.testing.assert_close(focal_loss(scores, LABELS, 0.0), plain)
 
 
+@given(st.floats(0, 5), st.floats(0, 0.9))
+def test_focal_of_shares(gamma: float, smoothing: float) -> None:
+    """Blended samples and smoothed labels weigh the terms of their classes."""
+    scores = random(4, 3)
+    shares = torch.softmax(random(4, 3, seed=1), dim=1)
+    p = softmax(scores.numpy())
+    target = (1 - smoothing) * shares.numpy() + smoothing / 3
+    expected = (-target * (1 - p) ** gamma * np.log(p)).sum(axis=1).mean()
+    found = focal_loss(scores, shares, gamma, smoothing=smoothing)
+    assert float(found) == pytest.approx(expected)
+
+
 @settings(deadline=None)  # imports torchvision
 @given(st.floats(0, 4), st.floats(0.1, 0.9))
 def test_binary_focal(gamma: float, alpha: float) -> None:
