@@ -14,6 +14,7 @@ from types import MappingProxyType
 from edgekit.errors import InputError
 from edgekit.targets.tflite.builtin_operators import CUSTOM_CODE, TYPE_NAMES, operator_name
 from edgekit.targets.tflite.flatbuffer_reader import FlatBuffer, FlatTable
+from edgekit.targets.tflite.stored_sparsity import sparsity_fault
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
@@ -290,14 +291,21 @@ def _tensor(table: FlatTable, contents: Sequence[memoryview], name: str) -> File
     if quantization is not None:
         quantization.integers(3, "q")
     blocks = _blocks(quantization)
+    dtype = _indexed(TYPE_NAMES, table.scalar(1, "b"), f"the type of {what}", name)
+    content = _indexed(contents, buffer, what, name)
+    if fault := sparsity_fault(table.table(6), shape, dtype, len(content)):
+        raise InputError(
+            f"{name} is damaged: {what} has the shape {list(shape)}, but {fault}. "
+            "It was altered; get it again."
+        )
     return FileTensor(
         name=tensor_name,
         shape=tuple(1 if axis in dynamic else size for axis, size in enumerate(shape)),
         dynamic=frozenset(dynamic),
         ranked=bool(shape) or bool(table.scalar(8, "?")),
-        dtype=_indexed(TYPE_NAMES, table.scalar(1, "b"), f"the type of {what}", name),
+        dtype=dtype,
         buffer=buffer,
-        constant=len(_indexed(contents, buffer, what, name)) > 0,
+        constant=len(content) > 0,
         quantized=blocks is not None
         or (quantization is not None and len(quantization.floats(2)) > 0),
         variable=bool(table.scalar(5, "?")),

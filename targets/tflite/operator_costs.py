@@ -25,6 +25,7 @@ _INTEGER_TYPES = frozenset(
         "uint4", "uint8", "uint16", "uint32", "uint64", "bool",
     }
 )  # fmt: skip
+_RESTORING = frozenset({"DEQUANTIZE", "DENSIFY"})
 _SMALL_INTEGERS = frozenset({"int2", "int4", "uint4", "int8", "uint8"})
 _UNCOUNTED = frozenset(
     {
@@ -54,8 +55,8 @@ class Arithmetic:
         integer: Operators whose first activation (else first output) is an integer or bool.
         floating: Operators whose first activation (else first output) is floating point.
         hybrid: Those of ``floating`` that have weights of 8 bits or fewer.
-        constant_dequantize: DEQUANTIZE of stored weights, which runtimes do once; in neither
-            of the counts above.
+        constant_dequantize: DEQUANTIZE and DENSIFY of stored weights, which runtimes do once;
+            in neither of the counts above.
     """
 
     integer: int
@@ -185,7 +186,7 @@ def count_arithmetic(file: ModelFile) -> Arithmetic:
         for op in graph.operators:
             inputs = [graph.tensors[index] for index in op.inputs if index >= 0]
             active = [tensor for tensor in inputs if not tensor.constant]
-            if op.name == "DEQUANTIZE" and not active:
+            if op.name in _RESTORING and not active:
                 constant_dequantize += 1
                 continue
             operands = active + [graph.tensors[index] for index in op.outputs]

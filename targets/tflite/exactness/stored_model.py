@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgekit.targets.tflite.lowering.sparse_storage import whole_tensor
 from edgekit.targets.tflite.model_file import read_model_file
 from edgekit.targets.tflite.nibbles import unpack_nibbles
 from edgekit.targets.tflite.packing import pack_model
@@ -170,7 +171,9 @@ def _tensor(model: Any, index: int, tensor: Any) -> StoredTensor:
     if content is not None and len(content) and dtype == "int4":
         data = unpack_nibbles(bytes(content), int(np.prod(shape))).reshape(shape)
     elif content is not None and len(content) and dtype != "other":
-        data = np.frombuffer(bytes(content), dtype).reshape(shape)
+        stored = np.frombuffer(bytes(content), dtype)
+        sparsity = tensor.sparsity
+        data = stored.reshape(shape) if sparsity is None else whole_tensor(sparsity, stored, shape)
     scales, points = _parameters(model, tensor)
     details = _block_details(tensor)
     return StoredTensor(

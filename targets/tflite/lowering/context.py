@@ -77,6 +77,7 @@ class LoweringContext:
             has them: ONNX feature index of each stored feature.
         origins: The value that each tensor was made for, and the order it is stored in.
         integer_weights: Content of the tensors of 4-bit and 8-bit weights.
+        sparse: Layers whose weights are stored without their zeros.
         dynamic: Layers with float activations whose kernel computes on the integers.
         restored: Layers whose weights a DEQUANTIZE restores, by the reason; no reason where it
             was wished.
@@ -100,6 +101,7 @@ class LoweringContext:
     feature_order: dict[ir.Value, npt.NDArray[np.int64]] = field(default_factory=dict)
     origins: dict[int, tuple[ir.Value, Axes]] = field(default_factory=dict)
     integer_weights: dict[int, Parameter] = field(default_factory=dict)
+    sparse: int = 0
     dynamic: int = 0
     restored: Counter[str] = field(default_factory=Counter)
     _stored: dict[ir.Value, list[Stored]] = field(default_factory=dict)

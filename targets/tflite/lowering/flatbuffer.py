@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit.targets.tflite.lowering.block_scales import add_block_scales
 from edgekit.targets.tflite.lowering.operator_versions import operator_version, typed_options
 from edgekit.targets.tflite.lowering.quantization import Quantization, TensorType
+from edgekit.targets.tflite.lowering.sparse_storage import compressed_rows
 from edgekit.targets.tflite.nibbles import pack_nibbles
 from edgekit.targets.tflite.packing import pack_model
 
@@ -132,6 +133,8 @@ class FlatbufferModel:
         tensor.hasRank = True
         if data is not None and tensor_type.dtype == "int4":
             data = pack_nibbles(data)
+        if data is not None and tensor_type.sparse:
+            tensor.sparsity, data = compressed_rows(data)
         tensor.buffer = 0 if data is None else self._add_buffer(data)
         self._tensors.append(tensor)
         self._types.append(tensor_type)

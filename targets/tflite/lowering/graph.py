@@ -36,6 +36,7 @@ from edgekit.targets.tflite.lowering.quantization import (
 )
 from edgekit.targets.tflite.lowering.registry import LOWERINGS, OpSupport
 from edgekit.targets.tflite.lowering.requantize import requantized
+from edgekit.targets.tflite.lowering.sparse_weights import sparse_notes
 from edgekit.targets.tflite.lowering.weight_only import weight_notes
 from edgekit.targets.tflite.tensor_origin import TensorOrigin
 
@@ -138,7 +139,7 @@ def lower_graph(model: ir.Model, options: LoweringOptions) -> LoweredGraph:
         if tensor in written and context.model.type_of(tensor).dtype != "uint8"
     )
     data = context.model.build(inputs, named)
-    notes = (*context.notes, *weight_notes(context))
+    notes = (*context.notes, *weight_notes(context), *sparse_notes(context))
     reasons = {
         context.model.name_of(tensor): reason
         for tensor, reason in context.float_reasons.items()

@@ -59,13 +59,21 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """Element type of a stored tensor, with its quantization where it holds integers."""
+    """Element type of a stored tensor, with its quantization where it holds integers.
+
+    Attributes:
+        dtype: Name of the type.
+        quantization: What the integers stand for.
+        sparse: Whether a constant is stored without its zeros; a DENSIFY alone may read it.
+    """
 
     dtype: str
     quantization: Quantization | None = None
+    sparse: bool = False
 
 
 FLOAT32 = TensorType("float32")
+SPARSE_FLOAT32 = TensorType("float32", sparse=True)
 
 
 @dataclass(frozen=True, slots=True)

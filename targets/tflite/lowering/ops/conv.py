@@ -24,6 +24,7 @@ from edgekit.targets.tflite.lowering.layout import NHWC
 from edgekit.targets.tflite.lowering.padding import Window, read_window
 from edgekit.targets.tflite.lowering.quantization import Parameter, accumulator_type
 from edgekit.targets.tflite.lowering.registry import lowers
+from edgekit.targets.tflite.lowering.sparse_weights import filter_tensor
 from edgekit.targets.tflite.lowering.weight_only import layer_weights
 
 _GROUPED_VERSION = 6
@@ -52,17 +53,20 @@ def lower_conv(context: LoweringContext, node: ir.Node) -> None:
         context, value, context.tensor(value, NHWC), window, output_size
     )
     activation, result = context.fused_activation(node)
+    name = str(required_input(node, 1).name)
     # OHWI for CONV_2D; [1, H, W, M] for depthwise, whose output channel m reads input channel
     # m // multiplier, as in ONNX.
     if groups == channels and groups > 1:
         operator = _depthwise_operator(window, padding, activation, units // channels)
         stored = weights.rearranged(lambda w: w.transpose(1, 2, 3, 0), axis=3)
+        weight = context.weight(stored, name)
     else:
         operator = _conv_operator(window, padding, activation, groups)
         stored = weights.rearranged(lambda w: w.transpose(0, 2, 3, 1), axis=0)
+        weight = filter_tensor(context, stored, name, groups)
     inputs = [
         tensor,
-        context.weight(stored, str(required_input(node, 1).name)),
+        weight,
         bias_tensor(context, node, weights, units),
     ]
     context.result(result, operator, inputs, NHWC)
