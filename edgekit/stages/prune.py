@@ -43,7 +43,7 @@ class PruneStage:
     """Structured pruning of any imported network, through its torch form."""
 
     name: ClassVar[str] = "prune"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
         "model": frozenset({ArtifactKind.ONNX})
     }
