@@ -104,10 +104,10 @@ def _choice(
     if pattern is None:
         assert share is not None
         return Sparsity(share)
-    zeros, colon, among = pattern.partition(":")
-    if not colon or not zeros.isdigit() or not among.isdigit() or not 0 < int(zeros) < int(among):
+    count, colon, among = pattern.partition(":")
+    if not colon or not count.isdigit() or not among.isdigit() or not 0 < int(count) < int(among):
         raise UsageError(f"The pattern {pattern!r} is none; write N:M, for example 2:4.")
-    return Sparsity(pattern=(int(zeros), int(among)))
+    return Sparsity(pattern=(int(count), int(among)))
 
 
 def _print_table(made: Compressed) -> None:
