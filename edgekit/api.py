@@ -36,11 +36,13 @@ from edgekit.pipeline.project import (
     PruneSection,
     QatSection,
     QuantizeSection,
+    SparsifySection,
     TargetSection,
 )
 from edgekit.quantization.options import QuantizeOptions
 from edgekit.training.config import TrainConfig
 from edgekit.training.distillation import DistillOptions
+from edgekit.training.pruning.sparsify_options import SparsifyOptions
 from edgekit.training.pruning.stage_options import PruneOptions
 from edgekit.training.qat.config import QatConfig
 
@@ -105,11 +107,14 @@ class ConvertOptions(LoweringChoices):
     stages: tuple[str, ...] = Field(
         (),
         description="Stages that change the model before it is quantized and lowered, in order: "
-        "train, prune, distill.",
+        "train, prune, sparsify, distill.",
     )
     train: TrainConfig = Field(default_factory=TrainConfig, description="How stage train trains.")
     prune: PruneOptions = Field(
         default_factory=PruneOptions, description="What stage prune removes."
+    )
+    sparsify: SparsifyOptions = Field(
+        default_factory=SparsifyOptions, description="Which weights stage sparsify makes 0."
     )
     distill: DistillOptions = Field(
         default_factory=DistillOptions, description="How stage distill trains."
@@ -315,6 +320,7 @@ def conversion_project(
             stages=options.stages,
             train=options.train,
             prune=PruneSection(**options.prune.model_dump()),
+            sparsify=SparsifySection(**options.sparsify.model_dump()),
             distill=DistillSection(**options.distill.model_dump()),
             qat=QatSection(data=options.qat_data, **(options.qat or QatConfig()).model_dump()),
             evaluate=EvaluateSection(required=not (options.schemes or options.stages)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from edgekit.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from edgekit.targets.coreml.compression import Compressed, Palette, Sparsity
+    from edgekit.targets.coreml.compression import Compressed, How
 
 
 def command(
@@ -31,16 +32,27 @@ def command(
     pattern: Annotated[
         str | None, typer.Option(help="Zeros in each so many neighbours, such as 2:4.")
     ] = None,
+    zeros: Annotated[
+        bool,
+        typer.Option(
+            "--zeros",
+            help="Leave out the weights that are 0 already, as edgekit sparsify makes them, "
+            "without making more.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Store the weights of a Core ML package as palettes or without zeros, and compare."""
+    """Store the weights of a Core ML package as palettes or without zeros, and compare.
+
+    In JSON, sqnr_db is null where the outputs are the same to the last bit.
+    """
     from edgekit.cli.model_files import target_of
     from edgekit.cli.output import print_json
     from edgekit.errors import InputError, UsageError
     from edgekit.targets.coreml.compression import compress_package
     from edgekit.targets.coreml.tools import require_coremltools
 
-    how = _choice(palettize, uniform, group_size, sparse, pattern)
+    how = _choice(palettize, uniform, group_size, sparse, pattern, zeros=zeros)
     if target_of(package).info.name != "coreml":
         raise InputError(
             f"{package} is no Core ML package (.mlpackage); only those are compressed."
@@ -55,7 +67,8 @@ def command(
         print_json(
             {
                 "package": str(made.path), "bytes_before": made.bytes_before,
-                "bytes_after": made.bytes_after, "sqnr_db": made.sqnr_db,
+                "bytes_after": made.bytes_after,
+                "sqnr_db": made.sqnr_db if math.isfinite(made.sqnr_db) else None,
                 "operators": made.operators,
             }
         )  # fmt: skip
@@ -69,26 +82,32 @@ def _choice(
     group_size: int | None,
     share: float | None,
     pattern: str | None,
-) -> Palette | Sparsity:
+    *,
+    zeros: bool,
+) -> How:
     from edgekit.errors import UsageError
-    from edgekit.targets.coreml.compression import Palette, Sparsity
+    from edgekit.targets.coreml.compression import Palette, Sparsity, Zeros
 
     sparse = share is not None or pattern is not None
-    if (bits is None) == (not sparse):
-        raise UsageError("Choose one of --palettize BITS and --sparse SHARE or --pattern N:M.")
+    if [bits is not None, sparse, zeros].count(True) != 1:
+        raise UsageError(
+            "Choose one of --palettize BITS, --sparse SHARE or --pattern N:M, and --zeros."
+        )
     if bits is not None:
         return Palette(bits, "uniform" if uniform else "kmeans", group_size)
     if uniform or group_size is not None:
         raise UsageError("--uniform and --group-size belong to --palettize.")
+    if zeros:
+        return Zeros()
     if share is not None and pattern is not None:
         raise UsageError("--sparse and --pattern exclude each other.")
     if pattern is None:
         assert share is not None
         return Sparsity(share)
-    zeros, colon, among = pattern.partition(":")
-    if not colon or not zeros.isdigit() or not among.isdigit() or not 0 < int(zeros) < int(among):
+    count, colon, among = pattern.partition(":")
+    if not colon or not count.isdigit() or not among.isdigit() or not 0 < int(count) < int(among):
         raise UsageError(f"The pattern {pattern!r} is none; write N:M, for example 2:4.")
-    return Sparsity(pattern=(int(zeros), int(among)))
+    return Sparsity(pattern=(int(count), int(among)))
 
 
 def _print_table(made: Compressed) -> None:
@@ -96,10 +115,13 @@ def _print_table(made: Compressed) -> None:
     from edgekit.report.figures import format_bytes
 
     share = made.bytes_after / made.bytes_before
+    difference = f"{made.sqnr_db:.1f} dB signal to noise, random inputs"
+    if made.sqnr_db == math.inf:
+        difference = "the same, random inputs"
     rows = [
         ("size before", format_bytes(made.bytes_before)),
         ("size after", f"{format_bytes(made.bytes_after)} ({share:.0%})"),
-        ("outputs against the original", f"{made.sqnr_db:.1f} dB signal to noise, random inputs"),
+        ("outputs against the original", difference),
         ("compressed constants", ", ".join(f"{n} {op}" for op, n in made.operators.items())),
     ]
     print_table((Column("Fact"), Column("Value")), rows, title=str(made.path))

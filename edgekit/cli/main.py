@@ -27,6 +27,9 @@ COMMANDS: dict[str, CommandEntry] = {
     "prune": CommandEntry(
         "edgekit.cli.prune", "Remove channels of a model, and compare it with its parent."
     ),
+    "sparsify": CommandEntry(
+        "edgekit.cli.sparsify", "Make single weights of a model 0, and compare it with its parent."
+    ),
     "distill": CommandEntry(
         "edgekit.cli.distill", "Train a model on by a teacher, with labels or without."
     ),

@@ -1,4 +1,4 @@
-"""What the commands have in common that change a model by one stage: train, prune, distill."""
+"""What the commands that change a model by one stage have in common, such as prune."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from edgekit.report.figures import (
     worst_relative,
 )
 from edgekit.report.ledger_tables import ledger_tables
+from edgekit.report.sparsity_tables import sparsity_line
 from edgekit.report.summary_table import conditions
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def _print_ledger(summary: RunSummary) -> None:
         lines.append(
             f"Accuracy: {reason}" if every else f"Accuracy of {', '.join(names)}: {reason}"
         )
+    lines += [f"{item.step}: {sparsity_line(item)}" for item in summary.sparsifying]
     for line in (*lines, *(_course(item) for item in summary.qat)):
         results().print(line, markup=False)
     results().print()

@@ -19,6 +19,7 @@ from edgekit.core.model_base import FrozenModel
 from edgekit.core.paired_accuracy import PairedAccuracy
 from edgekit.core.run_evidence import CalibratedRange, LayerErrorSummary, PredictionSummary
 from edgekit.core.signature import ModelSignature
+from edgekit.core.sparsity_summary import SparsifySummary
 from edgekit.core.stage import Note
 from edgekit.core.target import OpCount
 
@@ -270,7 +271,7 @@ class LedgerRow(FrozenModel):
     Attributes:
         form: Numeric form, such as ``"float32"`` or ``"int8"``.
         stage: What made it: ``"float"`` for what was imported, ``"trained"``, ``"pruned"``,
-            ``"distilled"``, ``"fine-tuned"``, ``"PTQ"`` or ``"QAT"``.
+            ``"sparsified"``, ``"distilled"``, ``"fine-tuned"``, ``"PTQ"`` or ``"QAT"``.
         accuracy: In ONNX Runtime without fused kernels, so of the graph as it is written.
         agreement: Samples for which the first graph predicts the same class; None: unknown.
         step: Step of the plan that made it.
@@ -429,6 +430,7 @@ class RunSummary(FrozenModel):
         quantization: How each QDQ graph came about; empty when nothing was quantized.
         qat: How QDQ graphs were fine-tuned; empty when none was.
         pruning: What each pruning removed; empty when nothing was pruned.
+        sparsifying: What single weights were made 0; empty when none were.
         further_training: How float graphs were trained on after their import; empty when none
             was.
         ledger: The model after each stage, from the first float graph to the last quantized one;
@@ -455,6 +457,7 @@ class RunSummary(FrozenModel):
     quantization: tuple[QuantizationSummary, ...] = ()
     qat: tuple[QatSummary, ...] = ()
     pruning: tuple[PruneSummary, ...] = ()
+    sparsifying: tuple[SparsifySummary, ...] = ()
     further_training: tuple[TrainingSummary, ...] = ()
     ledger: tuple[LedgerRow, ...] = ()
     predictions: PredictionSummary | None = None

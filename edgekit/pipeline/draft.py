@@ -65,6 +65,7 @@ class Draft:
         summaries: Slots that tell how each QDQ graph came about.
         trainings: Slots that tell how graphs were fine-tuned.
         prunings: Slots that tell what was pruned.
+        sparsifyings: Slots that tell which single weights were made 0.
         courses: Slots that tell how float graphs were trained on.
         predictions: Slot that tells what was predicted; empty for none.
         layer_errors: Slots that tell the errors of layers of each QDQ graph.
@@ -88,6 +89,7 @@ class Draft:
     summaries: list[str] = field(default_factory=list)
     trainings: list[str] = field(default_factory=list)
     prunings: list[str] = field(default_factory=list)
+    sparsifyings: list[str] = field(default_factory=list)
     courses: list[str] = field(default_factory=list)
     predictions: str = ""
     layer_errors: list[str] = field(default_factory=list)

@@ -146,6 +146,18 @@ def _add_pruning(draft: Draft, model: Source) -> Source:
     return _next(draft, "pruned", step, model)
 
 
+def _add_sparsifying(draft: Draft, model: Source) -> Source:
+    from edgekit.stages.sparsify import SparsifyStageConfig
+
+    section = draft.project.sparsify
+    step = draft.new_id("sparsify")
+    data = _training_data(draft, section.data)
+    config = SparsifyStageConfig(step=step, data=data, options=section.sparsify_options())
+    draft.add(step, "sparsify", config, model=model)
+    draft.sparsifyings.append(f"{step}.summary")
+    return _next(draft, "sparsified", step, model)
+
+
 def _add_distillation(draft: Draft, model: Source) -> Source:
     """Trains the graph on, by its parent or by the teacher that is named."""
     section = draft.project.distill
@@ -164,8 +176,8 @@ def _add_distillation(draft: Draft, model: Source) -> Source:
         parent = draft.history[0].graph
         if parent == model:
             draft.problems.append(
-                "stages: 'distill' has no teacher: the graph is its own parent. Put prune before "
-                "it, or name one (distill.teacher, --teacher)"
+                "stages: 'distill' has no teacher: the graph is its own parent. Put prune or "
+                "sparsify before it, or name one (distill.teacher, --teacher)"
             )
         inputs["teacher"] = parent
     elif (target := _target_of(section.teacher)) is not None:
@@ -229,6 +241,7 @@ def _next(draft: Draft, stage: str, step: str, parent: Source) -> Source:
 _GRAPH_STAGES: Mapping[str, Callable[[Draft, Source], Source]] = {
     "train": _add_fine_tuning,
     "prune": _add_pruning,
+    "sparsify": _add_sparsifying,
     "distill": _add_distillation,
 }
 """Stages that take the canonical graph and give another: each adds its step to the draft and

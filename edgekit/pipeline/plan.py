@@ -82,6 +82,7 @@ def _finish(draft: Draft, model: Source, ledger: tuple[LedgerEntry, ...]) -> Pla
         quantization=tuple(draft.summaries),
         qat=tuple(draft.trainings),
         pruning=tuple(draft.prunings),
+        sparsifying=tuple(draft.sparsifyings),
         courses=tuple(draft.courses),
         ledger=ledger,
         predictions=draft.predictions,

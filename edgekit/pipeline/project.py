@@ -17,10 +17,11 @@ from edgekit.errors import ConfigError
 from edgekit.quantization.options import QuantizeOptions
 from edgekit.training.config import TrainConfig
 from edgekit.training.distillation import DistillOptions
+from edgekit.training.pruning.sparsify_options import SparsifyOptions
 from edgekit.training.pruning.stage_options import PruneOptions
 from edgekit.training.qat.config import QatConfig
 
-MODEL_STAGES = ("train", "prune", "distill", "quantize")
+MODEL_STAGES = ("train", "prune", "sparsify", "distill", "quantize")
 """Stages that `ProjectConfig.stages` may name. Each has a section of its own name."""
 
 
@@ -204,6 +205,16 @@ class PruneSection(PruneOptions):
         return PruneOptions.model_validate(self.model_dump(exclude={"data"}))
 
 
+class SparsifySection(SparsifyOptions):
+    """Which single weights become 0, where ``stages`` names sparsify."""
+
+    data: DataSpec | None = Field(None, description="Data for statistics; [data] by default.")
+
+    def sparsify_options(self) -> SparsifyOptions:
+        """The options of the stage."""
+        return SparsifyOptions.model_validate(self.model_dump(exclude={"data"}))
+
+
 class DistillSection(DistillOptions):
     """How the float graph is trained on, where ``stages`` names distill."""
 
@@ -254,6 +265,7 @@ class ProjectConfig(FrozenModel):
     quantize: QuantizeSection = QuantizeSection()
     qat: QatSection = QatSection()
     prune: PruneSection = PruneSection()
+    sparsify: SparsifySection = SparsifySection()
     distill: DistillSection = DistillSection()
     evaluate: EvaluateSection = EvaluateSection()
     benchmark: BenchmarkSection = BenchmarkSection()
@@ -313,7 +325,7 @@ def load_project(path: Path) -> ProjectConfig:
     if (calibration := project.quantize.calibration) is not None:
         placed = calibration.model_copy(update={"set": _set_from(calibration.set, folder)})
         updates["quantize"] = project.quantize.model_copy(update={"calibration": placed})
-    for name in ("qat", "prune", "distill"):
+    for name in ("qat", "prune", "sparsify", "distill"):
         section = getattr(project, name)
         if section.data is not None:
             place = {"set": _set_from(section.data.set, folder)}

@@ -21,6 +21,7 @@ _STAGES: Mapping[str, str] = {
     "train": "edgekit.stages.train:TrainStage",
     "import_model": "edgekit.stages.import_model:ImportStage",
     "prune": "edgekit.stages.prune:PruneStage",
+    "sparsify": "edgekit.stages.sparsify:SparsifyStage",
     "distill": "edgekit.stages.distill:DistillStage",
     "quantize": "edgekit.stages.quantize:QuantizeStage",
     "qat": "edgekit.stages.qat:QatStage",

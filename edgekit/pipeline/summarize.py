@@ -27,6 +27,7 @@ from edgekit.core.run_summary import (
     TargetResult,
     TrainingSummary,
 )
+from edgekit.core.sparsity_summary import SparsifySummary, SparsityGain
 from edgekit.core.stage import FinishedStep, Note, StageConfig, StageContext, StageResult
 from edgekit.errors import InternalError
 from edgekit.measure.accuracy import agreement
@@ -36,6 +37,7 @@ from edgekit.pipeline.inspected import inspected
 from edgekit.pipeline.ledger_entry import LedgerEntry
 from edgekit.pipeline.ledger_rows import ledger_rows
 from edgekit.stages.lower import Verification
+from edgekit.training.pruning.sparsity_gains import what_it_gains
 
 
 class TargetEntry(FrozenModel):
@@ -82,6 +84,9 @@ class SummarizeConfig(StageConfig):
     )
     qat: tuple[str, ...] = Field((), description="Inputs that tell how graphs were fine-tuned.")
     pruning: tuple[str, ...] = Field((), description="Inputs that tell what was pruned.")
+    sparsifying: tuple[str, ...] = Field(
+        (), description="Inputs that tell which single weights were made 0."
+    )
     courses: tuple[str, ...] = Field(
         (), description="Inputs that tell how float graphs were trained on."
     )
@@ -167,6 +172,7 @@ class _Gathering:
             ),
             qat=tuple(self._read(name, QatSummary) for name in config.qat),
             pruning=tuple(self._read(name, PruneSummary) for name in config.pruning),
+            sparsifying=tuple(self._sparsified(name) for name in config.sparsifying),
             further_training=tuple(self._read(name, TrainingSummary) for name in config.courses),
             ledger=ledger_rows(config.ledger, self._inputs),
             predictions=self._predictions(),
@@ -191,6 +197,12 @@ class _Gathering:
                 ),
             ),
         )
+
+    def _sparsified(self, name: str) -> SparsifySummary:
+        """What became 0, with what that gains on the targets, of which the stage knows none."""
+        targets = dict.fromkeys(entry.target for entry in self._config.targets)
+        gains = tuple(SparsityGain(target=item, text=what_it_gains(item)) for item in targets)
+        return self._read(name, SparsifySummary).model_copy(update={"gains": gains})
 
     def _predictions(self) -> PredictionSummary | None:
         """What was predicted; None where no evaluation gave predictions."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgekit.core.metrics import Unavailable
 from edgekit.core.paired_accuracy import PairedAccuracy
 from edgekit.core.run_summary import LedgerRow, PruneSummary, RunSummary
+from edgekit.core.sparsity_summary import SparsifySummary
 from edgekit.report.figures import (
     format_bytes,
     format_count,
@@ -60,6 +61,19 @@ def pruning_tables(summary: RunSummary) -> tuple[Table, ...]:
             left = (Column("Layers"), Column("Why they keep all channels"))
             tables.append(Table(left, reasons, title=f"{item.step}: not pruned"))
     return tuple(tables)
+
+
+def statistics_line(item: PruneSummary | SparsifySummary) -> str:
+    """Whether statistics estimated anew were kept, and the errors that say why; may be empty."""
+    if item.output_error is None:
+        return ""
+    before, after = item.output_error
+    kept = "kept" if after < before else "dropped"
+    return (
+        f"Statistics estimated anew with {item.samples:,} samples of {item.dataset} were "
+        f"{kept}: the outputs' squared error beside the parent's, as a share of their "
+        f"variance, is {after:.3g} with them and {before:.3g} without."
+    )
 
 
 def _accuracy(row: LedgerRow) -> tuple[Cell, ...]:
@@ -118,12 +132,4 @@ def _pruned(item: PruneSummary) -> str:
     if item.latency_ms is not None:
         before, after = item.latency_ms
         text += f" On {item.target} {format_ms(before)} became {format_ms(after)} while pruning."
-    if item.output_error is not None:
-        before, after = item.output_error
-        kept = "kept" if after < before else "dropped"
-        text += (
-            f" Statistics estimated anew with {item.samples:,} samples of {item.dataset} were "
-            f"{kept}: the outputs' squared error beside the parent's, as a share of their "
-            f"variance, is {after:.3g} with them and {before:.3g} without."
-        )
-    return text
+    return f"{text} {statistics_line(item)}".rstrip()

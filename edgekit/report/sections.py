@@ -22,6 +22,7 @@ from edgekit.report.model_tables import (
 from edgekit.report.qat_tables import qat_tables
 from edgekit.report.quantization_tables import exactness_tables, quantization_tables
 from edgekit.report.run_tables import environment_tables, note_tables, provenance_tables
+from edgekit.report.sparsity_tables import sparsity_tables
 from edgekit.report.tables import Table
 from edgekit.report.trade_off import points_of, trade_off_tables
 
@@ -62,6 +63,7 @@ def all_sections(summary: RunSummary) -> tuple[Section, ...]:
         Section("float", "What computes in float", float_tables(summary)),
         Section("operators", "Operators", operator_tables(summary), "Operators by type"),
         Section("pruning", "Pruning", pruning_tables(summary), "Channels of every layer"),
+        Section("sparsity", "Sparsity", sparsity_tables(summary), "Zeros of every layer"),
         Section("quantization", "Quantization", quantization_tables(summary)),
         Section("ranges", "Calibrated ranges", range_tables(summary), "Every range"),
         Section("qat", "Quantization-aware training", qat_tables(summary), "Every epoch"),

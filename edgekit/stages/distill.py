@@ -53,7 +53,7 @@ class DistillStage:
     """Training of any imported network, through its torch form."""
 
     name: ClassVar[str] = "distill"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
         "model": frozenset({ArtifactKind.ONNX}),
         "teacher": frozenset({ArtifactKind.ONNX}),

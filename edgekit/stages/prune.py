@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,10 +15,7 @@ from edgekit.core.run_summary import LayerWidth, PruneSummary, UnprunedLayers
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.core.target import LowerConfig, RuntimeConfig, Session, Target
 from edgekit.data.datasets import DataSpec, data_files
-from edgekit.data.image_set import spread
-from edgekit.data.model_inputs import ModelInputs, open_inputs
-from edgekit.errors import ConfigError, InputError, MissingToolError
-from edgekit.measure.class_names import match_classes
+from edgekit.errors import ConfigError, MissingToolError
 from edgekit.training.pruning.stage_options import PruneOptions
 
 if TYPE_CHECKING:
@@ -28,10 +24,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgekit.graph.torch_twin import TorchTwin
+    from edgekit.training.estimated_norms import StatisticsData
     from edgekit.training.pruning.report import PruneReport
     from edgekit.training.qat.samples import QatSamples
-
-_STATISTICS_BATCH = 64
 
 
 class PruneStageConfig(StageConfig):
@@ -48,7 +43,7 @@ class PruneStage:
     """Structured pruning of any imported network, through its torch form."""
 
     name: ClassVar[str] = "prune"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
         "model": frozenset({ArtifactKind.ONNX})
     }
@@ -86,11 +81,15 @@ class PruneStage:
         from edgekit.graph.io import load_onnx, read_metadata, save_onnx, signature_of
         from edgekit.graph.torch_twin import build_twin
         from edgekit.training.determinism import deterministic
+        from edgekit.training.estimated_norms import open_statistics
         from edgekit.training.pruning.write_pruned import write_pruned
 
         source = inputs["model"]
         model = load_onnx(source.path)
-        data = None if config.data is None else _open(model, config.data, config.options)
+        data = None
+        if config.data is not None:
+            count = config.options.statistics_samples
+            data = open_statistics(model, config.data, count, "prune")
         with deterministic(context.seed, 1):
             twin = build_twin(model)
             pruning = _Pruning(context, model, twin, data, config)
@@ -116,33 +115,6 @@ class PruneStage:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """Samples that statistics and importances come from."""
-
-    name: str
-    samples: QatSamples
-    order: list[int]
-    labelled: bool
-
-
-def _open(model: ir.Model, data: DataSpec, options: PruneOptions) -> _Data:
-    from edgekit.graph.io import read_metadata, signature_of
-    from edgekit.training.qat.samples import samples_of
-
-    signature, metadata = signature_of(model), read_metadata(model)
-    source: ModelInputs = open_inputs(data, signature, metadata.preprocessing)
-    class_map, _ = match_classes(source.classes, metadata.labels)
-    samples = samples_of(source, signature, class_map)
-    order = spread(len(samples), options.statistics_samples).tolist()
-    if options.statistics_samples and len(order) < 2:
-        raise InputError(
-            f"{source.name} has {len(samples)} samples; statistics need at least 2. Name another "
-            "set, or set prune.statistics_samples to 0"
-        )
-    return _Data(source.name, samples, order, bool(source.classes))
-
-
 class _Pruning:
     """One graph that is pruned in its torch form."""
 
@@ -151,7 +123,7 @@ class _Pruning:
         context: StageContext,
         model: ir.Model,
         twin: TorchTwin,
-        data: _Data | None,
+        data: StatisticsData | None,
         config: PruneStageConfig,
     ) -> None:
         self._context = context
@@ -165,15 +137,11 @@ class _Pruning:
 
     def run(self) -> PruneReport:
         """Prunes the twin; it then fits its graph again but for the channels."""
+        from edgekit.training.estimated_norms import EstimatedNorms
         from edgekit.training.pruning.structured import prune_structured
-        from edgekit.training.restored_norms import restore_norms
 
         options = self._options
-        estimates = self._data is not None and bool(self._data.order)
-        wanted: list[tuple[torch.Tensor, ...]] = []
-        if estimates:
-            wanted = self._run_batches(self._twin)
-            restore_norms(self._twin, self._run_batches)
+        norms = EstimatedNorms(self._twin, self._data)
         latency = options.allocation == "latency"
         self._context.progress.start("pruning", None)
         try:
@@ -188,40 +156,8 @@ class _Pruning:
             self._context.progress.finish()
             if self._base is not None:
                 self._base[0].close()
-        if estimates:
-            self._estimate(wanted)
+        self.errors = norms.fold()
         return report
-
-    def _estimate(self, wanted: Sequence[tuple[torch.Tensor, ...]]) -> None:
-        """Estimates the statistics anew, and keeps them where they bring the outputs nearer.
-
-        Networks that were trained without BatchNorm may be nearer to their parent as they are.
-        """
-        from edgekit.training.restored_norms import estimate_norms, fold_norms
-
-        before = self._error(wanted)
-        state = copy.deepcopy(self._twin.state_dict())
-        estimate_norms(self._twin, self._run_batches)
-        after = self._error(wanted)
-        self.errors = (before, after)
-        if after >= before:
-            self._twin.load_state_dict(state)
-        fold_norms(self._twin)
-
-    def _error(self, wanted: Sequence[tuple[torch.Tensor, ...]]) -> float:
-        """Squared error of the outputs as a share of the parent's variance."""
-        from edgekit.training.qat.losses import VarianceSums, imitation_loss
-
-        sums = VarianceSums()
-        for outputs in wanted:
-            sums.add(outputs)
-        variances = sums.variances()
-        self._twin.eval()
-        errors = [
-            float(imitation_loss(found, outputs, variances))
-            for found, outputs in zip(self._run_batches(self._twin), wanted, strict=True)
-        ]
-        return sum(errors) / len(errors)
 
     def _labelled(self) -> QatSamples:
         if self._data is None or not self._data.labelled:
@@ -239,23 +175,6 @@ class _Pruning:
         specs = self._twin.signature.inputs
         feeds = random_feeds(specs, seed=self._context.seed, batch=1)
         return tuple(torch.from_numpy(feeds[spec.name]) for spec in specs)
-
-    def _run_batches(self, twin: TorchTwin) -> list[tuple[torch.Tensor, ...]]:
-        """Outputs of all batches."""
-        import torch
-
-        from edgekit.training.qat.batching import batch_runner
-        from edgekit.training.qat.samples import as_inputs
-
-        assert self._data is not None
-        samples, order = self._data.samples, self._data.order
-        runner = batch_runner((twin,), samples)
-        size = runner.piece(_STATISTICS_BATCH)
-        with torch.no_grad():
-            return [
-                runner.outputs(twin, as_inputs(inputs))
-                for inputs, _ in samples.batches(order, size)
-            ]
 
     def _measure(self, module: nn.Module) -> float:
         """Latency in ms of what the target makes of a pruned copy.
@@ -315,7 +234,7 @@ def _summary(
     config: PruneStageConfig,
     context: StageContext,
     report: PruneReport,
-    data: _Data | None,
+    data: StatisticsData | None,
     errors: tuple[float, float] | None,
 ) -> PruneSummary:
     measured = report.latency_ms is not None and context.target is not None
@@ -341,7 +260,9 @@ def _summary(
     )
 
 
-def _notes(report: PruneReport, data: _Data | None, config: PruneStageConfig) -> tuple[Note, ...]:
+def _notes(
+    report: PruneReport, data: StatisticsData | None, config: PruneStageConfig
+) -> tuple[Note, ...]:
     notes = [
         Note(where=", ".join(item.layers), text=f"Not pruned: {item.reason}")
         for item in report.kept_whole

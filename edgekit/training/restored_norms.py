@@ -38,8 +38,8 @@ class RestoredNorm(nn.BatchNorm1d):
 def restore_norms(twin: TorchTwin, run_batches: RunBatches, *, outputs: bool = True) -> int:
     """Puts a BatchNorm behind every convolution; the twin computes what it did.
 
-    Left as they are: convolutions without a bias, into which nothing could be folded, and
-    those that the graph calls more than once.
+    Left as they are: convolutions without a bias, into which nothing could be folded, those
+    that the graph calls more than once, and those whose weights or bias others use as well.
 
     Args:
         twin: Of a float graph; changed in place and left in evaluation mode.
@@ -153,6 +153,12 @@ def _watched(twin: TorchTwin, sums: dict[fx.node.Target, _Sums]) -> Iterator[Non
 def _convolutions(twin: TorchTwin, outputs: bool) -> list[fx.Node]:
     graph = twin.graph_module.graph
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    users = Counter(
+        id(parameter)
+        for item in twin.graph_module.modules()
+        for parameter in item.parameters(recurse=False)
+    )
+    read = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
     return [
         node
         for node in graph.nodes
@@ -160,6 +166,10 @@ def _convolutions(twin: TorchTwin, outputs: bool) -> list[fx.Node]:
         and calls[node.target] == 1
         and isinstance(item := twin.graph_module.get_submodule(str(node.target)), CONVOLUTIONS)
         and item.bias is not None
+        and all(
+            users[id(parameter)] == 1 and f"{node.target}.{name}" not in read
+            for name, parameter in item.named_parameters(recurse=False)
+        )
         and (outputs or not any(user.op == "output" for user in node.users))
     ]
 

@@ -32,6 +32,9 @@ _GROUPED = 9
 """Specification version of iOS18, the first with palettes by groups of channels."""
 _SAMPLES = 2
 _LEAST_ELEMENTS = 128
+_LEAST_ZEROS = 0.2
+"""Share of zeros from which the sparse form is taken: its mask costs a bit a weight."""
+_OF_ZEROS = f" of which {_LEAST_ZEROS:.0%} or more are 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,15 @@ class Sparsity:
 
 
 @dataclass(frozen=True, slots=True)
+class Zeros:
+    """Weights that are 0 already and are not stored any more; none becomes 0."""
+
+
+type How = Palette | Sparsity | Zeros
+"""What is done to the weights."""
+
+
+@dataclass(frozen=True, slots=True)
 class Compressed:
     """What became of a package.
 
@@ -82,13 +94,13 @@ class Compressed:
     operators: dict[str, int]
 
 
-def compress_package(source: Path, output: Path, how: Palette | Sparsity) -> Compressed:
+def compress_package(source: Path, output: Path, how: How) -> Compressed:
     """Compresses the weights of a package.
 
     Args:
         source: Package with float weights.
         output: Package to write.
-        how: Palettes or zeros.
+        how: Palettes, zeros that are made, or zeros that are there.
 
     Raises:
         ConfigError: If the choice does not exist, or the package is for older systems.
@@ -122,8 +134,8 @@ def compress_package(source: Path, output: Path, how: Palette | Sparsity) -> Com
     try:
         if not _operators(read_package(Path(made.package_path))):
             raise UnsupportedError(
-                f"{source} has no float weights of at least {_LEAST_ELEMENTS} elements, so there "
-                "is nothing to compress."
+                f"{source} has no float weights of at least {_LEAST_ELEMENTS} elements"
+                f"{_OF_ZEROS if isinstance(how, Zeros) else ''}, so there is nothing to compress."
             )
         content, weights = serialized(made, texts)
         write_package(output, content, weights)
@@ -138,7 +150,9 @@ def compress_package(source: Path, output: Path, how: Palette | Sparsity) -> Com
     )
 
 
-def _check(how: Palette | Sparsity, version: int) -> None:
+def _check(how: How, version: int) -> None:
+    if isinstance(how, Zeros):
+        return
     if isinstance(how, Sparsity):
         if not 0 < how.share < 1:
             raise ConfigError(f"A share of {how.share} zeros is none; choose one between 0 and 1.")
@@ -155,7 +169,7 @@ def _check(how: Palette | Sparsity, version: int) -> None:
         )
 
 
-def _compressed(model: Any, how: Palette | Sparsity) -> Any:
+def _compressed(model: Any, how: How) -> Any:
     import coremltools.optimize.coreml as tools
 
     if isinstance(how, Sparsity):
@@ -164,6 +178,14 @@ def _compressed(model: Any, how: Palette | Sparsity) -> Any:
             options = {"n_m_ratio": how.pattern}
         op = tools.OpMagnitudePrunerConfig(**options, weight_threshold=_LEAST_ELEMENTS)
         return tools.prune_weights(model, tools.OptimizationConfig(global_config=op))
+    if isinstance(how, Zeros):
+        # Weights up to the threshold become 0, so that 0 makes none.
+        threshold = tools.OpThresholdPrunerConfig(
+            threshold=0.0,
+            minimum_sparsity_percentile=_LEAST_ZEROS,
+            weight_threshold=_LEAST_ELEMENTS,
+        )
+        return tools.prune_weights(model, tools.OptimizationConfig(global_config=threshold))
     grouped = {}
     if how.group_size is not None:
         grouped = {"granularity": "per_grouped_channel", "group_size": how.group_size}

@@ -102,6 +102,9 @@ def test_compress(call: Call, tmp_path: Path) -> None:
     assert 10 < found["sqnr_db"] < 40
     assert found["operators"] == {"constexpr_lut_to_dense": 1}
     assert call("compress", source, "-o", small, "--sparse", "0.5").exit_code == 0
+    refused = call("compress", source, "-o", tmp_path / "none.mlpackage", "--zeros")
+    assert refused.exit_code == 3
+    assert "of which 20% or more are 0" in " ".join(refused.output.split())
 
 
 @pytest.mark.parametrize(
@@ -109,6 +112,8 @@ def test_compress(call: Call, tmp_path: Path) -> None:
     [
         ((), "Choose one of --palettize"),
         (("--palettize", "4", "--sparse", "0.5"), "Choose one of --palettize"),
+        (("--zeros", "--sparse", "0.5"), "--pattern N:M, and --zeros"),
+        (("--zeros", "--group-size", "4"), "belong to --palettize"),
         (("--sparse", "0.5", "--uniform"), "belong to --palettize"),
         (("--pattern", "4:2"), "is none; write N:M"),
         (("--palettize", "5"), "no palettes of 5 bits"),

@@ -113,8 +113,8 @@ def read_history(file: Path, project: str | None = None) -> tuple[RecordedRun, .
 def _no_history(file: Path) -> InputError:
     return InputError(
         f"There is no history yet: {file} holds no runs. Each edgekit run, convert, quantize, "
-        "train, prune and distill that ends records itself; runs with another store are beside "
-        "that one: edgekit history --store DIR, or edgekit history path/to/edgekit.toml."
+        "train, prune, sparsify and distill that ends records itself; runs with another store are "
+        "beside that one: edgekit history --store DIR, or edgekit history path/to/edgekit.toml."
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from edgekit.core.stage import StageConfig
+from edgekit.training.pruning.keep_patterns import check_keep, keeps
 
 Importance = Literal["magnitude", "taylor", "bn_scale", "random"]
 Allocation = Literal["uniform", "global", "latency"]
@@ -73,10 +73,7 @@ class PruneConfig(StageConfig):
                 f"latency_ratio contradicts allocation {self.allocation}, whose goal is "
                 "macs_ratio; set allocation to latency"
             )
-        if any(not pattern.strip() for pattern in self.keep):
-            raise ValueError("keep has an empty pattern; name a layer, or leave it out")
-        if any(pattern == "*" for pattern in self.keep):
-            raise ValueError("keep has the pattern '*', with which no layer is pruned")
+        check_keep(self.keep)
         return self
 
     @property
@@ -88,4 +85,4 @@ class PruneConfig(StageConfig):
 
     def keeps(self, layer: str) -> bool:
         """True for a layer that one of the patterns of ``keep`` names."""
-        return any(fnmatchcase(layer, pattern) for pattern in self.keep)
+        return keeps(self.keep, layer)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, UnsupportedError, VerificationError
-from edgekit.graph.torch_twin import FakeQuantize, TorchTwin
 from edgekit.training.pruning import allocation
 from edgekit.training.pruning.allocation import Candidate, Kept
 from edgekit.training.pruning.channel_graph import (
@@ -23,6 +21,7 @@ from edgekit.training.pruning.config import PruneConfig
 from edgekit.training.pruning.cost import Cost, cost_of
 from edgekit.training.pruning.importance import loss_gradients, need_samples, scores
 from edgekit.training.pruning.latency_table import measure_table, nearest_below
+from edgekit.training.pruning.layer_names import check_names, layer_names, refuse_quantized
 from edgekit.training.pruning.report import KeptWhole, LayerChannels, PruneReport
 from edgekit.training.pruning.reshapes import free_reshapes
 from edgekit.training.pruning.verification import fault_between, fault_of, masked
@@ -107,7 +106,7 @@ class _Pruning:
         self._config = config
         self._samples = samples
         self._generator = torch.Generator().manual_seed(config.seed)
-        self._names = _layer_names(module)
+        self._names = layer_names(module)
         free_reshapes(module, inputs)
         self._roots, self.kept_whole = self._prunable()
 
@@ -245,36 +244,16 @@ def _gone(
 
 def _check(module: nn.Module, config: PruneConfig) -> None:
     """Refuses what could only be done by halves."""
-    if any(isinstance(item, FakeQuantize) for item in module.modules()):
-        raise UnsupportedError(
-            "A quantized network cannot be pruned: its scales belong to channels that go. Prune "
-            "the float network, and quantize it afterwards"
-        )
-    names = _layer_names(module).values()
-    unknown = [
-        pattern for pattern in config.keep if not any(fnmatchcase(name, pattern) for name in names)
-    ]
-    if unknown:
-        raise ConfigError(
-            f"keep names no layer with {', '.join(map(repr, unknown))}; the layers are: "
-            f"{', '.join(names)}"
-        )
-
-
-def _layer_names(module: nn.Module) -> dict[str, str]:
-    """What a layer is called to the user: in a twin as the node of the ONNX graph."""
-    nodes = {}
-    if isinstance(module, TorchTwin):
-        nodes = {f"graph_module.{layer}": node for node, layer in module.layers.items()}
-    return {
-        name: nodes.get(name, name)
-        for name, item in module.named_modules()
-        if isinstance(item, PRODUCERS)
-    }
+    refuse_quantized(
+        module,
+        "pruned: its scales belong to channels that go. Prune the float network, and quantize it "
+        "afterwards",
+    )
+    check_names(module, config.keep)
 
 
 def _channels(module: nn.Module) -> dict[str, int]:
-    names = _layer_names(module)
+    names = layer_names(module)
     return {
         names[name]: int(getattr(item, "out_channels", 0) or getattr(item, "out_features", 0))
         for name, item in module.named_modules()

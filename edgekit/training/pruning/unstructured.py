@@ -10,30 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from edgekit.errors import ConfigError, UnsupportedError
-from edgekit.training.pruning.channel_graph import PRODUCERS
-
-Scope = Literal["layer", "global"]
-
-_GAINS = {
-    "onnxruntime": "No speed: its CPU kernels multiply every weight. The file keeps its size, "
-    "and only a compressed download is smaller.",
-    "tflite": "No speed as written by edgekit: the weights stay dense. XNNPACK has sparse kernels "
-    "for float32 1x1 convolutions in NHWC networks with 2/3 of zeros and more; int8 has none. "
-    "Only a compressed download is smaller.",
-    "coreml": "A smaller file where the weights are stored in sparse form (a bit mask and the "
-    "others), which edgekit does not write; speed then depends on whether the Neural Engine is "
-    "bound by memory. As written, only a compressed download is smaller.",
-    "tensorrt": "2:4 alone is used, on GPUs from compute capability 8.0 on, by layers with many "
-    "channels; a share without pattern gains nothing.",
-}
+from edgekit.training.pruning.keep_patterns import keeps
+from edgekit.training.pruning.layer_names import layer_names
+from edgekit.training.pruning.sparsify_options import Scope
 
 
 class Masked(nn.Module):
@@ -83,10 +68,10 @@ def magnitude_masks(
         share: Of the weights that become 0, exactly ``floor(share * count)``; of equal
             weights the first ones go.
         scope: ``"layer"`` takes the share of each layer, ``"global"`` of all together.
-        keep: Names or patterns of layers that stay dense.
+        keep: Names (in a twin of ONNX nodes) or patterns of layers that stay dense.
 
     Returns:
-        By layer, ``bool`` of the weight's shape.
+        By dotted name of the layer, ``bool`` of the weight's shape.
 
     Raises:
         ConfigError: If the share is not within (0, 1), or leaves a layer empty.
@@ -105,7 +90,8 @@ def magnitude_masks(
             layer: part.reshape(weight.shape)
             for (layer, weight), part in zip(weights.items(), parts, strict=True)
         }
-    empty = [layer for layer, mask in masks.items() if not bool(mask.any())]
+    names = layer_names(module)
+    empty = [names[layer] for layer, mask in masks.items() if not bool(mask.any())]
     if empty:
         raise ConfigError(
             f"A share of {share:g} leaves no weight in {', '.join(empty)}; lower it, or name "
@@ -126,7 +112,7 @@ def n_of_m_masks(
         module: Not modified.
         n: Weights kept of each ``m``.
         m: Neighbours.
-        keep: Names or patterns of layers that stay dense.
+        keep: Names (in a twin of ONNX nodes) or patterns of layers that stay dense.
 
     Raises:
         ConfigError: If not ``0 < n < m``.
@@ -189,27 +175,20 @@ def make_permanent(module: nn.Module) -> tuple[Sparsity, ...]:
     return tuple(found)
 
 
-def what_it_gains(target: str) -> str:
-    """What zeros in single weights gain on a runtime, in one or two sentences.
-
-    These are properties of the runtimes' kernels and formats, not measurements.
-
-    Args:
-        target: Name of a target, for instance ``"tflite"``.
-    """
-    return _GAINS.get(
-        target,
-        f"edgekit knows of no sparse kernel of {target!r}: expect no speed. Only a compressed "
-        "download is smaller.",
-    )
+def input_channels(layer: nn.Module) -> int:
+    """Input channels of a layer, within one group: what a pattern N:M runs along."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return int(weight.shape[_input_axis(layer)])
 
 
 def _weights(module: nn.Module, keep: tuple[str, ...]) -> dict[str, Tensor]:
-    result = {
-        name: item.weight.detach()
-        for name, item in module.named_modules()
-        if isinstance(item, PRODUCERS) and not any(fnmatchcase(name, pattern) for pattern in keep)
-    }
+    result = {}
+    for layer, name in layer_names(module).items():
+        if not keeps(keep, name):
+            weight = module.get_submodule(layer).weight
+            assert isinstance(weight, Tensor)
+            result[layer] = weight.detach()
     if not result:
         raise UnsupportedError(
             f"{type(module).__name__} has no convolution or linear layer to prune"

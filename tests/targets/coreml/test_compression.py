@@ -6,19 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from edgekit.core.artifact import Artifact, ArtifactKind
-from edgekit.core.target import LowerConfig, Lowered
-from edgekit.errors import ConfigError
+from edgekit.core.target import LowerConfig, Lowered, Precision
+from edgekit.errors import ConfigError, UnsupportedError
+from edgekit.graph.equivalence import random_feeds
 from edgekit.graph.io import save_onnx, signature_of
-from edgekit.targets.coreml.compression import Palette, Sparsity, compress_package
+from edgekit.graph.torch_twin import build_twin, write_back
+from edgekit.targets.coreml.compression import Palette, Sparsity, Zeros, compress_package
 from edgekit.targets.coreml.package import read_package
 from edgekit.targets.coreml.runtime import MilModel
 from edgekit.targets.coreml.runtime.drop_in import predicting_here
 from edgekit.targets.coreml.target import CoreMLTarget
 from edgekit.targets.coreml.toolchain import coremltools as ct
 from edgekit.targets.coreml.toolchain import mb, quietly
+from edgekit.training.pruning.sparse_layers import make_sparse
+from edgekit.training.pruning.sparsify_options import SparsifyOptions
 from tests.targets.coreml.mil_packages import build, random
 from tests.targets.coreml.quantized_packages import float_network
 
@@ -82,6 +87,44 @@ def test_zeros_are_the_smallest_weights(tmp_path: Path) -> None:
     (expected,) = MilModel(path).predict({"x": x}).values()
     (found,) = MilModel(made.path).predict({"x": x}).values()
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
+
+
+def sparse_graph(share: float) -> ir.Model:
+    """The network of convolutions and a Gemm with that share of zeros in every layer."""
+    model = float_network()
+    twin = build_twin(model)
+    make_sparse(twin, SparsifyOptions(sparsity=share))
+    return write_back(twin, model)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_zeros_that_are_there_are_not_stored(precision: Precision, tmp_path: Path) -> None:
+    model = sparse_graph(0.8)
+    path = tmp_path / "graph.onnx"
+    save_onnx(model, path)
+    source = Artifact.of(ArtifactKind.ONNX, path, signature=signature_of(model))
+    lowered = CoreMLTarget().lower(source, LowerConfig(precision=precision), tmp_path)
+    assert isinstance(lowered, Lowered)
+    made = compress_package(lowered.artifact.path, tmp_path / "small.mlpackage", Zeros())
+    assert made.sqnr_db == float("inf")
+    assert made.bytes_after < made.bytes_before
+    assert set(made.operators) == {"constexpr_sparse_to_dense"}
+    feeds = random_feeds(signature_of(model).inputs)
+    (expected,) = MilModel(lowered.artifact.path).predict(feeds).values()
+    (found,) = MilModel(made.path).predict(feeds).values()
+    assert np.array_equal(found, expected)
+
+
+def test_layers_with_few_zeros_stay_dense(tmp_path: Path) -> None:
+    tiny = np.where(np.abs(WEIGHT) <= np.quantile(np.abs(WEIGHT), 0.5), 1e-7, WEIGHT)
+    few = np.where(np.abs(WEIGHT) <= np.quantile(np.abs(WEIGHT), 0.1), 0, WEIGHT)
+    for name, weight in (("tiny", tiny), ("few", few)):
+        path = build(
+            lambda x, weight=weight: mb.conv(x=x, weight=weight.astype(np.float32)),
+            {"x": (1, 16, 8, 8)}, tmp_path / f"{name}.mlpackage",
+        )  # fmt: skip
+        with pytest.raises(UnsupportedError, match="of which 20% or more are 0, so there is"):
+            compress_package(path, tmp_path / "small.mlpackage", Zeros())
 
 
 @pytest.mark.parametrize(

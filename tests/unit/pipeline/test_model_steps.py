@@ -14,6 +14,7 @@ from edgekit.pipeline.steps import Plan, Source
 from edgekit.stages.distill import DistillStageConfig
 from edgekit.stages.import_model import ImportConfig
 from edgekit.stages.prune import PruneStageConfig
+from edgekit.stages.sparsify import SparsifyStageConfig
 
 
 def project(folder: Path, **changes: Any) -> ProjectConfig:
@@ -78,6 +79,31 @@ def test_stages_stand_in_any_order_and_more_than_once(tmp_path: Path) -> None:
     assert config.step == "distill-2"
 
 
+def test_what_was_before_sparsify_teaches_the_distillation(tmp_path: Path) -> None:
+    given = project(
+        tmp_path, stages=["sparsify", "distill"], sparsify={"pattern": "2:4", "keep": ["stem*"]}
+    )
+    plan = build_plan(given)
+    assert plan.step("sparsify").inputs == {"model": Source("import_model", "model")}
+    config = plan.step("sparsify").config
+    assert isinstance(config, SparsifyStageConfig)
+    assert (config.options.pattern, config.options.keep) == ("2:4", ("stem*",))
+    assert config.data is not None
+    # Never the samples that accuracy is measured on.
+    assert (config.data.split, config.data.limit) == ("train", None)
+    assert plan.step("distill").inputs == {
+        "model": Source("sparsify", "model"), "teacher": Source("import_model", "model"),
+    }  # fmt: skip
+    assert ledger(plan)[:3] == [
+        ("float", "float32", "import_model.model", ""),
+        ("sparsified", "float32", "sparsify.model", "import_model.model"),
+        ("distilled", "float32", "distill.model", "sparsify.model"),
+    ]
+    assert plan.step("summarize").config.sparsifying == (  # type: ignore[attr-defined]
+        "sparsify.summary",
+    )
+
+
 def test_an_onnx_model_is_trained_further(tmp_path: Path) -> None:
     model = {"source": f"{tmp_path}/net.onnx"}
     given = project(
@@ -119,8 +145,9 @@ def test_other_teachers_are_imported_or_run(tmp_path: Path) -> None:
 def test_paths_are_taken_from_the_folder_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "images.npz").write_bytes(b"")
     (tmp_path / "edgekit.toml").write_text(
-        'name = "net"\nstages = ["prune", "distill"]\n[model]\nsource = "net.onnx"\n'
+        'name = "net"\nstages = ["prune", "sparsify", "distill"]\n[model]\nsource = "net.onnx"\n'
         '[prune]\ndata = {set = "npz:images.npz"}\n'
+        '[sparsify]\ndata = {set = "npz:images.npz"}\n'
         '[distill]\nteacher = "big.onnx"\ndata = {set = "npz:images.npz"}\n'
     )
     found = load_project(tmp_path / "edgekit.toml")
@@ -129,6 +156,8 @@ def test_paths_are_taken_from_the_folder_of_the_file(tmp_path: Path) -> None:
     assert found.distill.data.set == f"npz:{tmp_path / 'images.npz'}"
     assert found.prune.data is not None
     assert found.prune.data.set == f"npz:{tmp_path / 'images.npz'}"
+    assert found.sparsify.data is not None
+    assert found.sparsify.data.set == f"npz:{tmp_path / 'images.npz'}"
 
 
 def test_quantize_alone_makes_an_int8_graph(tmp_path: Path) -> None:

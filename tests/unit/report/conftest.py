@@ -33,6 +33,12 @@ from edgekit.core.run_summary import (
     UnprunedLayers,
 )
 from edgekit.core.signature import ModelSignature, TensorSpec
+from edgekit.core.sparsity_summary import (
+    DenseLayers,
+    LayerZeros,
+    SparsifySummary,
+    SparsityGain,
+)
 from edgekit.core.stage import Note
 from edgekit.core.target import OpCount
 
@@ -270,6 +276,33 @@ def full_summary() -> RunSummary:
                 dataset="digits/train",
                 samples=512,
                 output_error=(0.82, 0.0715),
+            ),
+        ),
+        sparsifying=(
+            SparsifySummary(
+                step="sparsify",
+                sparsity=0.8,
+                layers=(
+                    LayerZeros(layer="conv6", zeros=1234, weights=1543),
+                    LayerZeros(layer=f"head {HOSTILE}", zeros=0, weights=640),
+                ),
+                dense=(DenseLayers(layers=("head",), reason="keep names it"),),
+                zeros=1234,
+                weights=2183,
+                compressed_bytes=(262_144, 77_824),
+                dataset="digits/train",
+                samples=513,
+                output_error=(0.0311, 0.0452),
+                gains=(SparsityGain(target="tflite", text="No speed as written by edgekit"),),
+            ),
+            SparsifySummary(
+                step="sparsify-2",
+                sparsity=None,
+                pattern="2:4",
+                layers=(LayerZeros(layer="conv6", zeros=768, weights=1536),),
+                zeros=768,
+                weights=1536,
+                compressed_bytes=(262_144, 161_792),
             ),
         ),
         targets=targets(),

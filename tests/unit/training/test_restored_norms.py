@@ -20,6 +20,7 @@ from edgekit.training.restored_norms import (
     fold_norms,
     restore_norms,
 )
+from tests.twin_graphs import make_model, weights
 
 
 class _Net(nn.Module):
@@ -76,6 +77,34 @@ def test_restored_norms_change_nothing_and_fold_to_the_same_weights(model: ir.Mo
 def test_outputs_may_be_left_out(model: ir.Model) -> None:
     twin = build_twin(model)
     assert restore_norms(twin, _batches(), outputs=False) == 3
+
+
+TWICE = """
+g (float[batch, 4, 8, 8] image) => (float[batch, 4, 8, 8] out) {
+  [conv1] a = Conv <pads = [1, 1, 1, 1]> (image, shared, b1)
+  [conv2] b = Conv <pads = [1, 1, 1, 1]> (a, shared, b2)
+  [conv3] out = Conv <pads = [1, 1, 1, 1]> (b, own, b3)
+}
+"""
+
+
+def test_weights_that_two_layers_share_get_no_norm() -> None:
+    shapes: dict[str, tuple[int, ...]] = {"shared": (4, 4, 3, 3), "own": (4, 4, 3, 3)}
+    model = make_model(TWICE, weights(shapes | {"b1": (4,), "b2": (4,), "b3": (4,)}))
+    twin = build_twin(model)
+
+    def run(twin: TorchTwin) -> None:
+        twin(torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(1)))
+
+    assert restore_norms(twin, run) == 1
+    with torch.no_grad():
+        for item in twin.modules():
+            if isinstance(item, RestoredNorm):
+                item.weight.mul_(3)
+    x = torch.randn(2, 4, 8, 8)
+    before = twin(x).detach()
+    fold_norms(twin)
+    torch.testing.assert_close(twin(x).detach(), before, rtol=1e-4, atol=1e-5)
 
 
 def test_trained_norms_fold_to_what_they_computed(model: ir.Model) -> None:

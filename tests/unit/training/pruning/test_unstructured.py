@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn.utils import prune
 
 from edgekit.errors import ConfigError, UnsupportedError
+from edgekit.training.pruning.sparsity_gains import what_it_gains
 from edgekit.training.pruning.unstructured import (
     apply_masks,
     magnitude_masks,
     make_permanent,
     n_of_m_masks,
-    what_it_gains,
 )
 from tests.unit.training.pruning.networks import images, small
 
