@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import MissingToolError, UnsupportedError
+from edgekit.training.network_name import network_name
 from edgekit.training.pruning.attention import Heads, heads_of, set_heads
 
 PRODUCERS = (
@@ -157,10 +158,10 @@ class ChannelGraph:
             )
         except Exception as error:
             raise UnsupportedError(
-                f"{type(self.module).__name__} cannot be pruned in structure: torch-pruning "
-                f"fails to tell which of its channels depend on each other "
-                f"({type(error).__name__}: {error}). Shuffled channels (a reshape to 5 axes and "
-                "back) are a known cause. Use unstructured pruning, or prune another model"
+                f"No channels can be removed from {network_name(self.module)}: torch-pruning "
+                f"fails to tell which of them belong together ({type(error).__name__}: {error}). "
+                "Shuffled channels (a reshape to 5 axes and back) are a known cause. Make single "
+                "weights zero instead (edgekit sparsify), or prune another model"
             ) from error
 
     def groups(self) -> tuple[ChannelGroup, ...]:

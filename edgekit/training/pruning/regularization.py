@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, UnsupportedError
+from edgekit.training.network_name import network_name
 from edgekit.training.pruning.channel_graph import BATCH_NORMS
 
 
@@ -36,7 +37,7 @@ def bn_l1(module: nn.Module, strength: float) -> Tensor:
     ]
     if not scales:
         raise UnsupportedError(
-            f"{type(module).__name__} has no BatchNorm with a scale, which the penalty of network "
-            "slimming needs. Prune with importance magnitude, or train before folding"
+            f"There is no BatchNorm with a scale in {network_name(module)}, which the penalty of "
+            "network slimming needs. Prune with importance magnitude, or train before folding"
         )
     return strength * torch.stack([scale.abs().sum() for scale in scales]).sum()

@@ -5,9 +5,10 @@ from __future__ import annotations
 _GAINS = {
     "onnxruntime": "No speed: its CPU kernels multiply every weight. The file keeps its size, "
     "and only a compressed download is smaller.",
-    "tflite": "No speed as written by edgekit: the weights stay dense. XNNPACK has sparse kernels "
-    "for float32 1x1 convolutions in NHWC networks with 2/3 of zeros and more; int8 has none. "
-    "Only a compressed download is smaller.",
+    "tflite": "Float32 filters of 1x1 with 2/3 of zeros and more are stored without them: a "
+    "smaller file, and on arm64 and in browsers XNNPACK computes these convolutions on sparse "
+    "filters where the layers around them allow it (on x86 with AVX as dense ones). Other "
+    "layers, float16 and int8 gain no speed; only a compressed download is smaller.",
     "coreml": "A smaller file where the weights are stored in sparse form (a bit mask and the "
     "others): edgekit lowers them dense, and edgekit compress PACKAGE --zeros stores the zeros "
     "that are there in that form (--sparse SHARE makes more of them). Speed then depends on "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.errors import ConfigError, UnsupportedError, VerificationError
+from edgekit.training.network_name import network_name
 from edgekit.training.pruning import allocation
 from edgekit.training.pruning.allocation import Candidate, Kept
 from edgekit.training.pruning.channel_graph import (
@@ -164,9 +165,10 @@ class _Pruning:
         if not roots:
             reasons = "\n".join(f"  - {', '.join(item.layers)}: {item.reason}" for item in refused)
             raise UnsupportedError(
-                f"No layer of {type(self._module).__name__} can be pruned:\n{reasons}"
+                f"No layer of {network_name(self._module)} can be pruned:\n{reasons}"
                 if refused
-                else f"{type(self._module).__name__} has no convolution or linear layer to prune"
+                else "There is no convolution or linear layer to prune in "
+                f"{network_name(self._module)}"
             )
         return tuple(roots), tuple(refused)
 
@@ -214,7 +216,7 @@ class _Pruning:
         fault = fault_between(self._module, with_zeros, self._inputs)
         if fault is not None:
             raise VerificationError(
-                f"{type(self._module).__name__} was pruned wrongly: {fault}. Each layer alone "
+                f"Pruning made {network_name(self._module)} wrong: {fault}. Each layer alone "
                 "passed this check; please report it, and name layers in keep"
             )
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from edgekit.errors import ConfigError, UnsupportedError
+from edgekit.training.network_name import network_name
 from edgekit.training.pruning.keep_patterns import keeps
 from edgekit.training.pruning.layer_names import layer_names
 from edgekit.training.pruning.sparsify_options import Scope
@@ -191,7 +192,7 @@ def _weights(module: nn.Module, keep: tuple[str, ...]) -> dict[str, Tensor]:
             result[layer] = weight.detach()
     if not result:
         raise UnsupportedError(
-            f"{type(module).__name__} has no convolution or linear layer to prune"
+            f"There is no convolution or linear layer to prune in {network_name(module)}"
             + (f" besides those that keep names ({', '.join(keep)})" if keep else "")
         )
     return result

@@ -57,7 +57,7 @@ def test_a_wrong_removal_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     config = PruneConfig(macs_ratio=0.8, keep=("second", "depthwise", "grouped", "classifier"))
     monkeypatch.setattr(structured, "fault_of", lambda *arguments: None)
     monkeypatch.setattr(structured, "remove_channels", wrong)
-    with pytest.raises(VerificationError, match="Small was pruned wrongly"):
+    with pytest.raises(VerificationError, match="Pruning made Small wrong"):
         prune_structured(small(), images(), config)
 
 
