@@ -291,11 +291,11 @@ def artifact_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def conditions() -> dict[str, Any]:
-    """What the figures hold for."""
+def conditions(devices: Sequence[str]) -> dict[str, Any]:
+    """What the figures hold for, measured on these machines."""
     train_set, test_set = read_characters("train", rotations=True), read_characters("test")
     return {
-        "device": device_name(),
+        "device": " and ".join(dict.fromkeys(devices)),
         "episodes": EPISODES,
         "seed": EPISODE_SEED,
         "train_seed": TRAIN_SEED,
@@ -356,7 +356,10 @@ def main() -> None:
     parser.add_argument("--part", choices=("methods", "artifacts"), help="both by default")
     part = parser.parse_args().part
     results: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    results["conditions"] = conditions()
+    before = results.get("conditions", {}).get("device", "").split(" and ")
+    # Rows that are there already were measured where they were made.
+    kept = [device for device in before if device] if part == "methods" else []
+    results["conditions"] = conditions([*kept, device_name()])
     if part in (None, "artifacts"):
         results["artifacts"] = artifact_rows()
     write(results)

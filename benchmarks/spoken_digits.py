@@ -204,8 +204,8 @@ def main() -> None:
     parser.add_argument("--part", choices=("artifacts", "speakers"), help="both by default")
     part = parser.parse_args().part
     results: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    results["device"] = device_name()
     if part in (None, "artifacts"):
+        results["device"] = device_name()
         rows = []
         for row in artifact_rows():
             rows.append(row)
