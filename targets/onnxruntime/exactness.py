@@ -209,9 +209,16 @@ def _constant(node: ir.Node, index: int) -> Array | None:
 
 
 def _difference(wanted: Array | None, found: Array | None) -> str:
-    """What differs; empty where nothing does. uint8 may stand for int8, moved by 128."""
+    """What differs; empty where nothing does.
+
+    uint8 may stand for int8, moved by 128, and one number repeated for it alone
+    (`float_layers`).
+    """
     if wanted is None and found is None:
         return ""
+    if wanted is not None and found is not None and wanted.size == 1:
+        different = np.unique(found)
+        found = different.reshape(wanted.shape) if different.size == 1 else found
     if wanted is None or found is None or wanted.shape != found.shape:
         return "not a constant of the same shape"
     if found.dtype == np.uint8 and wanted.dtype == np.int8:

@@ -83,6 +83,7 @@ class OnnxRuntimeTarget:
             signature_of,
         )
         from edgekit.graph.quantized import require_qdq
+        from edgekit.targets.onnxruntime.float_layers import keep_float_layers
         from edgekit.targets.onnxruntime.half_weights import halve_weights
         from edgekit.targets.onnxruntime.redundant_clips import drop_redundant_clips
         from edgekit.targets.onnxruntime.restored_weights import restore_weights
@@ -108,6 +109,7 @@ class OnnxRuntimeTarget:
             notes = shift_activations(model)
             drop_redundant_clips(model)
             separate_weights(model)
+            keep_float_layers(model)
             save_onnx(model, path)
         elif config.precision in WEIGHTS_ONLY:
             notes = restore_weights(model)
