@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.api import run_project
+from edgekit.measure.device import device_name
 from edgekit.pipeline.project import ProjectConfig
 
 ROOT = Path(__file__).parents[1]
@@ -214,7 +215,17 @@ def run_job(name: str, device: str) -> None:
     config = ProjectConfig.model_validate({**job.project, "output": folder})
     started = time.monotonic()
     run_project(config, store=WORK / "stores" / name)
+    (folder / "trained_on").write_text(f"{_trained_on(device)}\n")
     (folder / "seconds").write_text(f"{time.monotonic() - started:.1f}\n")
+
+
+def _trained_on(device: str) -> str:
+    """The processor that a training with this option takes."""
+    import torch
+
+    if device == "cpu" or not torch.cuda.is_available():
+        return device_name()
+    return torch.cuda.get_device_name()
 
 
 def train(parts: tuple[str, ...], workers: int, device: str, only: str) -> None:
