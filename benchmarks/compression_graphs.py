@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,17 @@ from benchmarks.compression import (
     graph,
 )
 from edgekit.api import run_project
-from edgekit.core.target import RuntimeConfig
+from edgekit.core.load_plan import LoadPlan
+from edgekit.core.metrics import Unavailable
+from edgekit.core.target import RuntimeConfig, Session
 from edgekit.data.contract import DataSpec
 from edgekit.data.root import find_path
-from edgekit.measure.artifact_latency import timed_run
-from edgekit.measure.latency_blocks import block_ratio
+from edgekit.measure.artifact_latency import compare_latency
 from edgekit.pipeline.project import ProjectConfig
 from edgekit.pipeline.registry import get_target
 
 RUNS = 40
+PLAN = LoadPlan(loads=16, pairs=40)
 STEPS = 6
 """MACs goals that are tried to bring uniform pruning to the latency of the other."""
 
@@ -89,14 +92,14 @@ def lowered(source: Path, folder: Path) -> Path:
 
 
 def latency_share(file: Path, base: Path) -> float:
-    """Latency of a file as a share of another's, in blocks in turn, one thread."""
-    target = get_target("tflite")
-    sessions = [target.load(path, RuntimeConfig(threads=1)) for path in (file, base)]
-    run, base_run = (timed_run(session) for session in sessions)  # type: ignore[arg-type]
-    found = block_ratio(run, base_run, RUNS)
-    for session in sessions:
-        session.close()  # type: ignore[union-attr]
-    return found
+    """Latency of a file as a share of another's, over fresh loads of both, one thread."""
+
+    def opened(path: Path) -> Session:
+        session = get_target("tflite").load(path, RuntimeConfig(threads=1))
+        assert not isinstance(session, Unavailable)
+        return session
+
+    return compare_latency(partial(opened, file), partial(opened, base), PLAN).median_ratio
 
 
 def _made(network: str, model: Mapping[str, Any], name: str, prune: dict[str, Any] | None) -> Path:
@@ -133,18 +136,25 @@ def _prepare_allocations(model: Mapping[str, Any]) -> None:
     by_latency = {
         "allocation": "latency", "latency_ratio": ALLOCATION_LATENCY, "latency_runs": RUNS,
     }  # fmt: skip
-    folder = _made("resnet", model, "resnet-latency", by_latency)
-    base = lowered(graph("resnet"), WORK / "prepared" / "tflite-base")
-    wanted = latency_share(folder / "resnet.tflite", base)
-    low, high = 0.3, 1.0
+    if not graph("resnet-latency").exists():
+        _made("resnet", model, "resnet-latency", by_latency)
+    work = WORK / "prepared" / "tflite"
+    wanted = lowered(graph("resnet-latency"), work / "latency")
+    low, high = 0.3, 0.6
     shares: dict[float, float] = {}
     for _ in range(STEPS):
         ratio = round((low + high) / 2, 4)
         made = _made("resnet", model, "resnet-uniform", {"macs_ratio": ratio})
-        shares[ratio] = latency_share(made / "resnet.tflite", base)
-        low, high = (ratio, high) if shares[ratio] < wanted else (low, ratio)
-    nearest = min(shares, key=lambda ratio: abs(shares[ratio] - wanted))
+        shares[ratio] = latency_share(made / "resnet.tflite", wanted)
+        low, high = (ratio, high) if shares[ratio] < 1 else (low, ratio)
+    nearest = min(shares, key=lambda ratio: abs(shares[ratio] - 1))
     made = _made("resnet", model, "resnet-uniform", {"macs_ratio": nearest})
-    found = {"latency": wanted, "uniform": shares[nearest], "uniform_macs_ratio": nearest}
+    base = lowered(graph("resnet"), work / "base")
+    found = {
+        "latency": latency_share(wanted, base),
+        "uniform": latency_share(made / "resnet.tflite", base),
+        "uniform_macs_ratio": nearest,
+        "uniform_beside_latency": latency_share(made / "resnet.tflite", wanted),
+    }
     (WORK / "graphs" / "allocation.json").write_text(json.dumps(found) + "\n")
     print(found, flush=True)
