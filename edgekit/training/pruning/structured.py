@@ -151,7 +151,7 @@ class _Pruning:
         graph = ChannelGraph(self._module, self._inputs)
         for group in graph.groups():
             told.update(group.producers)
-            reason = self._refusal(group)
+            reason = self._refusal(group, graph)
             if reason is None:
                 roots.append(group.root)
             else:
@@ -172,7 +172,7 @@ class _Pruning:
             )
         return tuple(roots), tuple(refused)
 
-    def _refusal(self, group: ChannelGroup) -> str | None:
+    def _refusal(self, group: ChannelGroup, graph: ChannelGraph) -> str | None:
         names = [self._names[layer] for layer in group.producers]
         kept = [name for name in names if self._config.keeps(name)]
         if kept:
@@ -185,7 +185,11 @@ class _Pruning:
             )
         if self._config.importance == "bn_scale" and self._scores(group, {}) is None:
             return "importance bn_scale finds no BatchNorm of its channels"
-        return fault_of(self._module, self._inputs, group, self._config.seed)
+        fault = fault_of(self._module, self._inputs, group, self._config.seed)
+        if fault is None:
+            return None
+        attention = [graph.whole_attention.get(layer) for layer in group.producers]
+        return next((reason for reason in attention if reason is not None), fault)
 
     def _scores(self, group: ChannelGroup, gradients: Mapping[str, Tensor]) -> Tensor | None:
         return scores(group, self._config.importance, gradients, self._generator)
