@@ -25,6 +25,7 @@ from edgekit.training.pruning.graph_attention import (
     find_attention,
 )
 from edgekit.training.pruning.head_labels import NO_HEAD
+from edgekit.training.pruning.traced_constants import traced_constants
 
 PRODUCERS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear,
@@ -165,8 +166,10 @@ class ChannelGraph:
         self.module = module
         self._tp = _torch_pruning()
         with _kept_modes(module):
-            self._graph = self._build(tuple(inputs))
+            with traced_constants(module, inputs) as constants:
+                self._graph = self._build(tuple(inputs))
             attention = find_attention(module, inputs)
+        self._constants = constants
         self._blocks = [item for item in attention if isinstance(item, AttentionBlock)]
         self.whole_attention = {
             layer: item.reason
@@ -248,7 +251,8 @@ class ChannelGraph:
 
     def _read(self, group: Any) -> ChannelGroup:
         names: dict[Any, str] = {module: name for name, module in self.module.named_modules()}
-        parameters = {id(item): name for name, item in self.module.named_parameters()}
+        own = (*self.module.named_parameters(), *self._constants.items())
+        parameters = {id(item): name for name, item in own}
         members = []
         for item in group.items:
             target = item.dep.target.module
@@ -265,7 +269,7 @@ class ChannelGraph:
                     tuple(item.idxs),
                     tuple(item.root_idxs),
                     item.dep.handler,
-                    channel_axis(target)
+                    channel_axis(_tensor_at(self.module, name))
                     if isinstance(target, nn.Parameter)
                     else item.dep.target.pruning_dim,
                 )
@@ -303,6 +307,12 @@ def remove_channels(
             group.heads.remove(module, {channel // group.heads.width for channel in channels})
 
 
+def _tensor_at(root: nn.Module, name: str) -> Tensor:
+    path, _, leaf = name.rpartition(".")
+    tensor: Tensor = getattr(root.get_submodule(path), leaf)
+    return tensor
+
+
 def channel_axis(parameter: Tensor) -> int:
     """The axis of a parameter that torch-pruning takes for its channels: the last one not 1."""
     return max(axis for axis, size in enumerate(parameter.shape) if size > 1)
@@ -315,7 +325,7 @@ def _remove(root: nn.Module, member: Member, indices: list[int]) -> None:
         old: Tensor = getattr(owner, name)
         gone = set(indices)
         kept = [index for index in range(old.shape[member.axis]) if index not in gone]
-        values = old.data.index_select(member.axis, torch.tensor(kept))
+        values = old.data.index_select(member.axis, torch.tensor(kept, dtype=torch.int64))
         is_parameter = isinstance(old, nn.Parameter)
         setattr(owner, name, nn.Parameter(values, old.requires_grad) if is_parameter else values)
         return

@@ -47,8 +47,10 @@ def prune_structured(
     the network's outputs otherwise than its zeros would is kept whole and told in the report.
 
     Args:
-        module: A torch module, or a `TorchTwin`; changed in place, its mode stays. Parameters
-            that lose channels are new objects, so an optimizer has to be made afterwards.
+        module: A torch module, or a `TorchTwin` (of a graph from `separate_constants`, so that
+            layers that share a constant can be pruned apart); changed in place, its mode
+            stays. Parameters that lose channels are new objects, so an optimizer has to be
+            made afterwards.
         example_inputs: Argument or arguments of its forward.
         config: Options.
         samples: Labelled samples; needed for importance taylor.

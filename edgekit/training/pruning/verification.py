@@ -135,7 +135,7 @@ def _clear(root: nn.Module, member: Member, indices: list[int]) -> None:
     if isinstance(member.module, Tensor):
         path, _, name = member.layer.rpartition(".")
         array: Tensor = getattr(root.get_submodule(path), name)
-        array.index_fill_(member.axis, torch.tensor(indices), 0.0)
+        array.index_fill_(member.axis, torch.tensor(indices, dtype=torch.int64), 0.0)
         return
     layer = root.get_submodule(member.layer)
     if isinstance(layer, PRODUCERS):
