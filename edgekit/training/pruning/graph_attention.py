@@ -110,6 +110,8 @@ def find_attention(
         if not any(_is_product(node) for node in graph_module.graph.nodes):
             continue
         shapes = value_shapes(module, graph_module, inputs)
+        if not shapes:
+            continue  # the network does not run this part
         for region in _regions(graph_module.graph):
             block = _Region(owner, graph_module, region, shapes).block()
             if block is not None:

@@ -147,15 +147,17 @@ class _Pruning:
         self._finish(candidates, kept)
         return first, now
 
-    def _prunable(self) -> tuple[tuple[str, ...], tuple[KeptWhole, ...]]:
-        roots, refused = [], []
+    def _prunable(self) -> tuple[dict[str, bool], tuple[KeptWhole, ...]]:
+        """By root of a prunable group whether its channels go by heads; and what stays."""
+        roots: dict[str, bool] = {}
+        refused = []
         told: set[str] = set()
         graph = ChannelGraph(self._module, self._inputs)
         for group in graph.groups():
             told.update(group.producers)
             reason = self._refusal(group, graph)
             if reason is None:
-                roots.append(group.root)
+                roots[group.root] = group.heads is not None
             else:
                 layers = tuple(self._names[layer] for layer in group.producers)
                 refused.append(KeptWhole(layers, reason))
@@ -172,7 +174,7 @@ class _Pruning:
                 else "There is no convolution or linear layer to prune in "
                 f"{network_name(self._module)}"
             )
-        return tuple(roots), tuple(refused)
+        return roots, tuple(refused)
 
     def _refusal(self, group: ChannelGroup, graph: ChannelGraph) -> str | None:
         names = [self._names[layer] for layer in group.producers]
@@ -203,7 +205,9 @@ class _Pruning:
             gradients = loss_gradients(self._module, self._samples, self._config.seed)
         result = {}
         for group in ChannelGraph(self._module, self._inputs).groups():
-            found = self._scores(group, gradients) if group.root in self._roots else None
+            # Where one head is left its channels are a group that has not been verified.
+            verified = self._roots.get(group.root) == (group.heads is not None)
+            found = self._scores(group, gradients) if verified else None
             if found is not None:
                 step = group.step(self._config.round_to)
                 result[group.root] = Candidate(group, found, step)

@@ -32,6 +32,8 @@ def traced_constants(
     found: dict[str, tuple[fx.GraphModule, str, Tensor]] = {}
     parameters: dict[str, nn.Parameter] = {}
     for owner, graph_module in graph_modules(module):
+        if not any(_is_vector(buffer) for buffer in graph_module.buffers(recurse=False)):
+            continue
         shapes = value_shapes(module, graph_module, inputs)
         for path, rank in _channel_vectors(graph_module, shapes).items():
             name = f"{owner}.{path}" if owner else path
@@ -67,7 +69,7 @@ def _channel_vectors(
 
 
 def _is_vector(constant: Tensor) -> bool:
-    return constant.is_floating_point() and 1 < constant.numel() == max(constant.shape)
+    return constant.is_floating_point() and 1 < constant.numel() == max(constant.shape, default=1)
 
 
 def _rank_along_channels(

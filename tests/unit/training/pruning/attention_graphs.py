@@ -140,3 +140,9 @@ def attention(text: str = SEPARATE, **constants: Array) -> ir.Model:
 
 def _reads(graph: str, name: str) -> bool:
     return any(f"{before}{name}{after}" in graph for before in "( " for after in ",)")
+
+
+def error(found: Array, wanted: Array) -> float:
+    """The largest difference as a share of the largest number."""
+    left, right = found.astype(np.float64), wanted.astype(np.float64)
+    return float(np.abs(left - right).max() / np.abs(right).max())

@@ -35,6 +35,7 @@ from tests.unit.training.pruning.attention_graphs import (
     TOKENS,
     WIDTH,
     attention,
+    error,
 )
 
 TABLE = np.random.default_rng(1).standard_normal((1, HEADS, TOKENS, TOKENS)).astype(np.float32)
@@ -62,12 +63,6 @@ def heads_of(twin: TorchTwin) -> ChannelGroup:
 def logits(model: ir.Model) -> Array:
     session = ReferenceSession(model)
     return session.run(random_feeds(session.signature.inputs, seed=5, batch=3))["logits"]
-
-
-def error(found: Array, wanted: Array) -> float:
-    """The largest difference as a share of the largest number."""
-    left, right = found.astype(np.float64), wanted.astype(np.float64)
-    return float(np.abs(left - right).max() / np.abs(right).max())
 
 
 def reasons(report: PruneReport) -> dict[str, str]:
@@ -169,6 +164,19 @@ def test_one_head_stays_and_heads_that_do_nothing_go_first() -> None:
     left = written.graph.initializers["wo"].const_value
     assert left is not None
     np.testing.assert_array_equal(left.numpy(), weight[2 * WIDTH : 3 * WIDTH])
+
+
+def test_several_rounds_end_at_one_head() -> None:
+    report, written = pruned(attention(FUSED), macs_ratio=0.45, keep=("wide",), iterations=3)
+    (qkv,) = [item for item in report.channels if item.layer == "qkv"]
+    assert qkv.after == 3 * WIDTH
+    assert written.graph.initializers["wo"].shape == ir.Shape([WIDTH, 12])
+    twin = build_twin(attention(FUSED))
+    config = PruneConfig(macs_ratio=0.35, round_to=4, iterations=4)
+    rest = prune_structured(twin, inputs_of(twin), config)
+    (qkv,) = [item for item in rest.channels if item.layer == "qkv"]
+    assert qkv.after % (3 * WIDTH) == 0
+    assert rest.macs_ratio <= 0.35
 
 
 def test_what_all_heads_share_stays_and_what_each_has_goes() -> None:
