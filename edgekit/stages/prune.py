@@ -43,7 +43,7 @@ class PruneStage:
     """Structured pruning of any imported network, through its torch form."""
 
     name: ClassVar[str] = "prune"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     consumes: ClassVar[Mapping[str, frozenset[ArtifactKind]]] = {
         "model": frozenset({ArtifactKind.ONNX})
     }
@@ -82,10 +82,11 @@ class PruneStage:
         from edgekit.graph.torch_twin import build_twin
         from edgekit.training.determinism import deterministic
         from edgekit.training.estimated_norms import open_statistics
+        from edgekit.training.pruning.separate_constants import separate_constants
         from edgekit.training.pruning.write_pruned import write_pruned
 
         source = inputs["model"]
-        model = load_onnx(source.path)
+        model = separate_constants(load_onnx(source.path))
         data = None
         if config.data is not None:
             count = config.options.statistics_samples

@@ -14,6 +14,8 @@ from edgekit.core.stage import StageContext, StageResult
 from edgekit.core.target import Target
 from edgekit.data.datasets import DataSpec
 from edgekit.errors import ConfigError, InputError, UnsupportedError
+from edgekit.graph.equivalence import random_feeds
+from edgekit.graph.importers import ImportRequest, InputRequest, import_model
 from edgekit.graph.reference import ReferenceSession
 from edgekit.pipeline.registry import get_target
 from edgekit.stages.prune import PruneStage, PruneStageConfig
@@ -106,6 +108,27 @@ def test_statistics_estimated_anew_bring_outputs_nearer_to_the_parents(tmp_path:
     errors = summary_of(result).output_error
     assert errors is not None
     assert errors[1] < 0.5 * errors[0]
+
+
+def test_heads_of_an_imported_transformer_go(tmp_path: Path) -> None:
+    """Its sizes are computed from the batch, and its two layers hold the same weights."""
+    request = ImportRequest(
+        source="tests.unit.training.pruning.networks:encoder",
+        inputs=(InputRequest(name="tokens", shape=(1, 10, 12)),),
+        dynamic_batch=True,
+    )
+    model = import_model(request).model
+    result = run(tmp_path, None, model, round_to=8, allocation="global")
+    summary = summary_of(result)
+    assert 0.5 * summary.macs[0] < summary.macs[1] <= 0.6 * summary.macs[0]
+    fused = [item for item in summary.channels if item.before == 96]
+    assert len(fused) == 2
+    assert all(item.after in (24, 48, 72) for item in fused)
+    with ReferenceSession(result.artifacts["model"].path) as session:
+        feeds = random_feeds(session.signature.inputs, seed=2, batch=3)
+        assert [output.shape for output in session.run(feeds).values()] == [(3, 5)]
+    computed = [node.op_type for node in ir.load(result.artifacts["model"].path).graph]
+    assert "Shape" not in computed
 
 
 def test_without_data_the_report_warns(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from torch import nn
@@ -13,23 +14,49 @@ _WIDTHS = ("attn_dim", "inner_dim", "all_head_size", "all_head_dim")
 
 
 @dataclass(frozen=True, slots=True)
-class Heads:
+class Heads(ABC):
     """Query, key and value layers that belong to the same heads.
 
     Attributes:
-        owner: Dotted name of the module that counts the heads.
-        attribute: Under which name it does.
         count: Heads now.
         width: Channels of one head.
     """
 
-    owner: str
-    attribute: str
     count: int
     width: int
 
+    @abstractmethod
+    def remove(self, root: nn.Module, gone: Collection[int]) -> None:
+        """Tells a network, whose layers are pruned already, which heads it no longer has.
 
-def heads_of(root: nn.Module, layers: Iterable[str]) -> Heads | None:
+        Args:
+            root: Changed in place.
+            gone: Numbers of heads.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class CountedHeads(Heads):
+    """Heads that a module counts.
+
+    Attributes:
+        owner: Dotted name of the module.
+        attribute: Under which name it counts them.
+    """
+
+    owner: str
+    attribute: str
+
+    def remove(self, root: nn.Module, gone: Collection[int]) -> None:
+        """Fewer heads of the same width."""
+        owner, count = root.get_submodule(self.owner), self.count - len(gone)
+        setattr(owner, self.attribute, count)
+        for name in _WIDTHS:
+            if vars(owner).get(name) == self.count * self.width:
+                setattr(owner, name, count * self.width)
+
+
+def heads_of(root: nn.Module, layers: Iterable[str]) -> CountedHeads | None:
     """The heads that linear layers share; None where they are no attention.
 
     Args:
@@ -48,14 +75,5 @@ def heads_of(root: nn.Module, layers: Iterable[str]) -> Heads | None:
         if isinstance(count, int) and count > 1 and len(widths) == 1:
             (width,) = widths
             if width and width % count == 0:
-                return Heads(owner, attribute, count, width // count)
+                return CountedHeads(count, width // count, owner, attribute)
     return None
-
-
-def set_heads(root: nn.Module, heads: Heads, count: int) -> None:
-    """Tells the module that it has ``count`` heads of the same width now."""
-    owner = root.get_submodule(heads.owner)
-    setattr(owner, heads.attribute, count)
-    for name in _WIDTHS:
-        if vars(owner).get(name) == heads.count * heads.width:
-            setattr(owner, name, count * heads.width)

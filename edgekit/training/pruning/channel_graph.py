@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from edgekit.errors import MissingToolError, UnsupportedError
 from edgekit.training.network_name import network_name
-from edgekit.training.pruning.attention import Heads, heads_of, set_heads
+from edgekit.training.pruning.attention import Heads, heads_of
+from edgekit.training.pruning.graph_attention import (
+    AttentionBlock,
+    HeadChannels,
+    UnprunableAttention,
+    find_attention,
+)
+from edgekit.training.pruning.head_labels import NO_HEAD
+from edgekit.training.pruning.traced_constants import traced_constants
 
 PRODUCERS = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear,
@@ -36,17 +44,17 @@ class Member:
     """A layer of a group, and the channels of it that belong there.
 
     Attributes:
-        layer: Dotted name; of a parameter that no layer holds, its own.
-        module: The layer, or the parameter.
+        layer: Dotted name; of a parameter or constant that no layer holds, its own.
+        module: The layer, or the parameter or constant.
         outputs: True where its output channels are concerned, False for its input channels.
         indices: The channels of the layer.
         roots: For each of them, the channel of the group's root that it goes with.
         handler: torch-pruning's function that removes channels of such a layer.
-        axis: What it is told to be the axis of the channels.
+        axis: What it is told to be the axis of the channels; of a parameter, that axis.
     """
 
     layer: str
-    module: nn.Module | nn.Parameter
+    module: nn.Module | Tensor
     outputs: bool
     indices: tuple[int, ...]
     roots: tuple[int, ...]
@@ -124,11 +132,24 @@ def producers(members: Iterable[Member]) -> tuple[str, ...]:
     )
 
 
+def _head_member(item: HeadChannels, width: int, outputs: bool, handler: Any, axis: int) -> Member:
+    """A layer or constant whose channels go with heads; their places in a head do not matter."""
+    seen: dict[int, int] = {}
+    pairs = []
+    for index, head in enumerate(item.labels.heads):
+        if head != NO_HEAD:
+            place = seen[head] = seen.get(head, -1) + 1
+            pairs.append((index, head * width + place % width))
+    indices, roots = zip(*pairs, strict=True)
+    return Member(item.name, item.item, outputs, indices, roots, handler, axis)
+
+
 class ChannelGraph:
     """The groups of one module.
 
     Attributes:
         module: What it was made of.
+        whole_attention: Why attention keeps all of its heads, by layer.
     """
 
     def __init__(self, module: nn.Module, inputs: Sequence[Tensor]) -> None:
@@ -145,7 +166,17 @@ class ChannelGraph:
         self.module = module
         self._tp = _torch_pruning()
         with _kept_modes(module):
-            self._graph = self._build(tuple(inputs))
+            with traced_constants(module, inputs) as constants:
+                self._graph = self._build(tuple(inputs))
+            attention = find_attention(module, inputs)
+        self._constants = constants
+        self._blocks = [item for item in attention if isinstance(item, AttentionBlock)]
+        self.whole_attention = {
+            layer: item.reason
+            for item in attention
+            if isinstance(item, UnprunableAttention)
+            for layer in item.layers
+        }
 
     def _build(self, inputs: tuple[Tensor, ...]) -> Any:
         graph = self._tp.DependencyGraph()
@@ -157,24 +188,48 @@ class ChannelGraph:
                 verbose=False,
             )
         except Exception as error:
-            raise UnsupportedError(
-                f"No channels can be removed from {network_name(self.module)}: torch-pruning "
-                f"fails to tell which of them belong together ({type(error).__name__}: {error}). "
-                "Shuffled channels (a reshape to 5 axes and back) are a known cause. Make single "
-                "weights zero instead (edgekit sparsify), or prune another model"
-            ) from error
+            raise self._untold(error) from error
+
+    def _untold(self, error: Exception) -> UnsupportedError:
+        return UnsupportedError(
+            f"No channels can be removed from {network_name(self.module)}: torch-pruning "
+            f"fails to tell which of them belong together ({type(error).__name__}: {error}). "
+            "Shuffled channels (a reshape to 5 axes and back) are a known cause. Make single "
+            "weights zero instead (edgekit sparsify), or prune another model"
+        )
 
     def groups(self) -> tuple[ChannelGroup, ...]:
-        """Groups in the order of the trace, without those of `last_layers`."""
-        last = set(self.last_layers())
-        ignored = [item for name, item in self.module.named_modules() if name in last]
-        with _quiet():
-            return tuple(
-                self._read(group)
-                for group in self._graph.get_all_groups(
-                    ignored_layers=ignored, root_module_types=list(PRODUCERS)
-                )
-            )
+        """Groups in the order of the trace, without those of `last_layers`; heads at the end.
+
+        Raises:
+            UnsupportedError: If the dependencies cannot be followed.
+        """
+        # Of attention torch-pruning sees single channels, which no reshape of a graph lets go.
+        in_heads = {source.name for block in self._blocks for source in block.sources}
+        left_out = in_heads.union(self.last_layers())
+        ignored = [item for name, item in self.module.named_modules() if name in left_out]
+        try:
+            with _quiet():
+                found = [
+                    self._read(group)
+                    for group in self._graph.get_all_groups(
+                        ignored_layers=ignored, root_module_types=list(PRODUCERS)
+                    )
+                ]
+        except Exception as error:
+            raise self._untold(error) from error
+        return (*found, *(self._heads(block) for block in self._blocks))
+
+    def _heads(self, block: AttentionBlock) -> ChannelGroup:
+        width = block.heads.width
+        out, into = self._tp.prune_linear_out_channels, self._tp.prune_linear_in_channels
+        members = (
+            *(_head_member(item, width, True, out, 1) for item in block.sources),
+            _head_member(block.projection, width, False, into, 1),
+            *(_head_member(item, width, True, None, item.labels.axis) for item in block.constants),
+        )
+        channels = block.heads.count * width
+        return ChannelGroup(block.sources[0].name, channels, 1, members, block.heads)
 
     def layers(self) -> tuple[str, ...]:
         """All convolutions and linear layers that a run reaches."""
@@ -196,7 +251,8 @@ class ChannelGraph:
 
     def _read(self, group: Any) -> ChannelGroup:
         names: dict[Any, str] = {module: name for name, module in self.module.named_modules()}
-        parameters = {id(item): name for name, item in self.module.named_parameters()}
+        own = (*self.module.named_parameters(), *self._constants.items())
+        parameters = {id(item): name for name, item in own}
         members = []
         for item in group.items:
             target = item.dep.target.module
@@ -213,7 +269,9 @@ class ChannelGraph:
                     tuple(item.idxs),
                     tuple(item.root_idxs),
                     item.dep.handler,
-                    item.dep.target.pruning_dim,
+                    channel_axis(_tensor_at(self.module, name))
+                    if isinstance(target, nn.Parameter)
+                    else item.dep.target.pruning_dim,
                 )
             )
         root = members[0]
@@ -246,8 +304,13 @@ def remove_channels(
             _remove(module, member, sorted(indices))
     for group, channels in gone.values():
         if group.heads is not None and channels:
-            left = group.heads.count - len(channels) // group.heads.width
-            set_heads(module, group.heads, left)
+            group.heads.remove(module, {channel // group.heads.width for channel in channels})
+
+
+def _tensor_at(root: nn.Module, name: str) -> Tensor:
+    path, _, leaf = name.rpartition(".")
+    tensor: Tensor = getattr(root.get_submodule(path), leaf)
+    return tensor
 
 
 def channel_axis(parameter: Tensor) -> int:
@@ -257,14 +320,14 @@ def channel_axis(parameter: Tensor) -> int:
 
 def _remove(root: nn.Module, member: Member, indices: list[int]) -> None:
     path, _, name = member.layer.rpartition(".")
-    if isinstance(member.module, nn.Parameter):
+    if isinstance(member.module, Tensor):
         owner = root.get_submodule(path)
-        parameter: nn.Parameter = getattr(owner, name)
-        axis = channel_axis(parameter)
+        old: Tensor = getattr(owner, name)
         gone = set(indices)
-        kept = [index for index in range(parameter.shape[axis]) if index not in gone]
-        values = parameter.data.index_select(axis, torch.tensor(kept))
-        setattr(owner, name, nn.Parameter(values, parameter.requires_grad))
+        kept = [index for index in range(old.shape[member.axis]) if index not in gone]
+        values = old.data.index_select(member.axis, torch.tensor(kept, dtype=torch.int64))
+        is_parameter = isinstance(old, nn.Parameter)
+        setattr(owner, name, nn.Parameter(values, old.requires_grad) if is_parameter else values)
         return
     layer = root.get_submodule(member.layer)
     frozen = {name for name, item in layer.named_parameters() if not item.requires_grad}
@@ -293,7 +356,7 @@ def unknown_members(group: ChannelGroup) -> tuple[str, ...]:
     return tuple(
         f"{member.layer} ({type(member.module).__name__})"
         for member in group.members
-        if not isinstance(member.module, (*_KNOWN, nn.Parameter))
+        if not isinstance(member.module, (*_KNOWN, Tensor))
     )
 
 

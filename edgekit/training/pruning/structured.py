@@ -47,8 +47,10 @@ def prune_structured(
     the network's outputs otherwise than its zeros would is kept whole and told in the report.
 
     Args:
-        module: A torch module, or a `TorchTwin`; changed in place, its mode stays. Parameters
-            that lose channels are new objects, so an optimizer has to be made afterwards.
+        module: A torch module, or a `TorchTwin` (of a graph from `separate_constants`, so that
+            layers that share a constant can be pruned apart); changed in place, its mode
+            stays. Parameters that lose channels are new objects, so an optimizer has to be
+            made afterwards.
         example_inputs: Argument or arguments of its forward.
         config: Options.
         samples: Labelled samples; needed for importance taylor.
@@ -145,15 +147,17 @@ class _Pruning:
         self._finish(candidates, kept)
         return first, now
 
-    def _prunable(self) -> tuple[tuple[str, ...], tuple[KeptWhole, ...]]:
-        roots, refused = [], []
+    def _prunable(self) -> tuple[dict[str, bool], tuple[KeptWhole, ...]]:
+        """By root of a prunable group whether its channels go by heads; and what stays."""
+        roots: dict[str, bool] = {}
+        refused = []
         told: set[str] = set()
         graph = ChannelGraph(self._module, self._inputs)
         for group in graph.groups():
             told.update(group.producers)
-            reason = self._refusal(group)
+            reason = self._refusal(group, graph)
             if reason is None:
-                roots.append(group.root)
+                roots[group.root] = group.heads is not None
             else:
                 layers = tuple(self._names[layer] for layer in group.producers)
                 refused.append(KeptWhole(layers, reason))
@@ -170,9 +174,9 @@ class _Pruning:
                 else "There is no convolution or linear layer to prune in "
                 f"{network_name(self._module)}"
             )
-        return tuple(roots), tuple(refused)
+        return roots, tuple(refused)
 
-    def _refusal(self, group: ChannelGroup) -> str | None:
+    def _refusal(self, group: ChannelGroup, graph: ChannelGraph) -> str | None:
         names = [self._names[layer] for layer in group.producers]
         kept = [name for name in names if self._config.keeps(name)]
         if kept:
@@ -185,7 +189,11 @@ class _Pruning:
             )
         if self._config.importance == "bn_scale" and self._scores(group, {}) is None:
             return "importance bn_scale finds no BatchNorm of its channels"
-        return fault_of(self._module, self._inputs, group, self._config.seed)
+        fault = fault_of(self._module, self._inputs, group, self._config.seed)
+        if fault is None:
+            return None
+        attention = [graph.whole_attention.get(layer) for layer in group.producers]
+        return next((reason for reason in attention if reason is not None), fault)
 
     def _scores(self, group: ChannelGroup, gradients: Mapping[str, Tensor]) -> Tensor | None:
         return scores(group, self._config.importance, gradients, self._generator)
@@ -197,7 +205,9 @@ class _Pruning:
             gradients = loss_gradients(self._module, self._samples, self._config.seed)
         result = {}
         for group in ChannelGraph(self._module, self._inputs).groups():
-            found = self._scores(group, gradients) if group.root in self._roots else None
+            # Where one head is left its channels are a group that has not been verified.
+            verified = self._roots.get(group.root) == (group.heads is not None)
+            found = self._scores(group, gradients) if verified else None
             if found is not None:
                 step = group.step(self._config.round_to)
                 result[group.root] = Candidate(group, found, step)

@@ -23,7 +23,6 @@ from edgekit.training.pruning.channel_graph import (
     PRODUCERS,
     ChannelGroup,
     Member,
-    channel_axis,
     is_depthwise,
     remove_channels,
     unknown_members,
@@ -133,10 +132,10 @@ def _scale_and_shift(norm: nn.Module, arguments: tuple[Tensor, ...], _: Tensor) 
 
 
 def _clear(root: nn.Module, member: Member, indices: list[int]) -> None:
-    if isinstance(member.module, nn.Parameter):
+    if isinstance(member.module, Tensor):
         path, _, name = member.layer.rpartition(".")
-        parameter: Tensor = getattr(root.get_submodule(path), name)
-        parameter.index_fill_(channel_axis(parameter), torch.tensor(indices), 0.0)
+        array: Tensor = getattr(root.get_submodule(path), name)
+        array.index_fill_(member.axis, torch.tensor(indices, dtype=torch.int64), 0.0)
         return
     layer = root.get_submodule(member.layer)
     if isinstance(layer, PRODUCERS):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgekit.errors import InternalError, UnsupportedError, VerificationError
 from edgekit.graph.equivalence import TOLERANCE, difference, random_feeds
 from edgekit.graph.passes.infer_shapes import InferShapes
+from edgekit.graph.passes.remove_dead import RemoveDead
 from edgekit.graph.reference import ReferenceSession
 from edgekit.graph.torch_twin import TorchTwin
 from edgekit.graph.torch_twin.bindings import ParameterBinding
@@ -23,6 +24,8 @@ from edgekit.graph.values import (
     int_attribute,
     is_op,
 )
+from edgekit.training.pruning.separate_constants import join_constants
+from edgekit.training.pruning.stated_sizes import write_sizes
 
 _CHECK_BATCH = 2
 
@@ -31,7 +34,8 @@ def write_pruned(twin: TorchTwin, model: ir.Model) -> ir.Model:
     """A copy of the graph with the channels and weights that the twin has left.
 
     Names and nodes stay; initializers, the groups of depthwise convolutions, reshapes that
-    only flatten, and shapes change. The copy is run and compared with the twin.
+    only flatten, sizes that the twin states anew, and shapes change. Equal floats are stored
+    once. The copy is run and compared with the twin.
 
     Args:
         twin: Made from ``model`` and pruned since; not modified.
@@ -59,7 +63,10 @@ def write_pruned(twin: TorchTwin, model: ir.Model) -> ir.Model:
         tensor = ir.tensor(np.array(array, dtype=old.dtype.numpy(), order="C"), name=old.name)
         value.const_value, value.shape = tensor, ir.Shape(array.shape)
     _write_groups(twin, result.graph)
+    write_sizes(twin.graph_module.graph, result.graph)
     _free_reshapes(result.graph)
+    RemoveDead()(result)  # computed sizes that are numbers now
+    join_constants(result)
     outputs = set(result.graph.outputs)
     for node in result.graph:
         for value in node.outputs:

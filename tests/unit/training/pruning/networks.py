@@ -39,6 +39,27 @@ def small(seed: int = 0) -> Small:
     return network
 
 
+class Encoder(nn.Module):
+    """Two layers of a transformer, which torch makes as copies of each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(12, 32)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.classifier = nn.Linear(32, 5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        result: Tensor = self.classifier(self.encoder(self.embed(tokens)).mean(1))
+        return result
+
+
+def encoder() -> Encoder:
+    """With seeded weights, for tokens ``[N, 10, 12]``."""
+    torch.manual_seed(0)
+    return Encoder().eval()
+
+
 def images(count: int = 2, channels: int = 3, size: int = 8) -> Tensor:
     """Seeded normal images."""
     generator = torch.Generator().manual_seed(3)
