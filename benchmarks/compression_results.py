@@ -30,12 +30,27 @@ QAT = QatConfig(epochs=1, batch_size=128, shift_px=2, flip=True, threads=1)
 
 def finish() -> None:
     """Quantizes and times what was distilled, and writes what there is."""
-    found = {"device": device_name(), "plateau": _plateau(), "allocation": _allocation()}
+    found: dict[str, Any] = {"device": device_name(), "elsewhere": _elsewhere(device_name())}
+    found |= {"plateau": _plateau(), "allocation": _allocation()}
     found["trained_on"] = _trainings()
     found["imitation"] = _imitation()
     found["chain"] = [row for seed in SEEDS["chain"] if (row := _chain(seed))]
     (RESULTS / "compression.json").write_text(json.dumps(found, indent=1) + "\n")
     (RESULTS / "compression.md").write_text(_markdown(found))
+
+
+def _elsewhere(device: str) -> dict[str, list[dict[str, float]]]:
+    """How much faster the networks of the chain were on other processors, as stored before.
+
+    Training may have left them other weights since; their shapes are the same.
+    """
+    place = RESULTS / "compression.json"
+    if not place.exists():
+        return {}
+    before = json.loads(place.read_text())
+    measured = {before["device"]: [row["faster"] for row in before["chain"]]}
+    known: dict[str, list[dict[str, float]]] = {**before.get("elsewhere", {}), **measured}
+    return {name: rows for name, rows in known.items() if name != device}
 
 
 def _trainings() -> dict[str, list[str]]:
@@ -213,6 +228,11 @@ def _markdown(found: dict[str, Any]) -> str:
         faster = ", ".join(f"{name} {times:.2f}x" for name, times in row["faster"].items())
         lines.append(f"- fashion_cnn, seed {row['seed']}: {stages}; TFLite against float32 of the "
                      f"parent: {faster}.")  # fmt: skip
+    for processor, runs in found["elsewhere"].items():
+        figures = "; ".join(
+            f"{name} {', '.join(f'{run[name]:.2f}' for run in runs)}x" for name in runs[0]
+        )
+        lines.append(f"- fashion_cnn, the same shapes timed on {processor}: {figures}.")
     for row in found["plateau"]:
         epochs = TRAINING[row["network"]]["epochs"]
         pairs = "; ".join(f"{labels:.2f} / {teacher:.2f}" for labels, teacher in row["pairs"])
