@@ -213,6 +213,13 @@ def _chain(seed: int) -> dict[str, Any] | None:
     }
 
 
+def _no_spread(row: dict[str, Any]) -> str:
+    """Says where an interval has no width by chance: few test samples decide."""
+    return (
+        "; all differences are the same, so it has no width" if row["low"] == row["high"] else ""
+    )
+
+
 def _markdown(found: dict[str, Any]) -> str:
     lines = [
         "# Pruning, distillation and quantization-aware training",
@@ -240,7 +247,7 @@ def _markdown(found: dict[str, Any]) -> str:
             f"- {row['network']} student, {epochs} epochs, labels alone / with the parent: "
             f"{pairs}. Difference {row['difference']:+.2f} points "
             f"[{row['low']:+.2f}, {row['high']:+.2f}] (t interval over {len(row['pairs'])} "
-            f"seeds). Over the last fifth of the epochs the loss on samples kept back changed by "
+            f"seeds{_no_spread(row)}). Over the last fifth of the epochs the loss on samples kept back changed by "
             f"{100 * row['late_change']:+.1f} %."
         )
     for row in found["imitation"]:
