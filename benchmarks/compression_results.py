@@ -247,8 +247,8 @@ def _markdown(found: dict[str, Any]) -> str:
             f"- {row['network']} student, {epochs} epochs, labels alone / with the parent: "
             f"{pairs}. Difference {row['difference']:+.2f} points "
             f"[{row['low']:+.2f}, {row['high']:+.2f}] (t interval over {len(row['pairs'])} "
-            f"seeds{_no_spread(row)}). Over the last fifth of the epochs the loss on samples kept back changed by "
-            f"{100 * row['late_change']:+.1f} %."
+            f"seeds{_no_spread(row)}). Over the last fifth of the epochs the loss on samples kept "
+            f"back changed by {100 * row['late_change']:+.1f} %."
         )
     for row in found["imitation"]:
         before, after = (
