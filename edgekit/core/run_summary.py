@@ -17,9 +17,9 @@ from edgekit.core.metrics import (
 )
 from edgekit.core.model_base import FrozenModel
 from edgekit.core.paired_accuracy import PairedAccuracy
+from edgekit.core.pruning_summary import PruneSummary, SparsifySummary
 from edgekit.core.run_evidence import CalibratedRange, LayerErrorSummary, PredictionSummary
 from edgekit.core.signature import ModelSignature
-from edgekit.core.sparsity_summary import SparsifySummary
 from edgekit.core.stage import Note
 from edgekit.core.target import OpCount
 
@@ -202,67 +202,6 @@ class QatSummary(FrozenModel):
     teacher_score: float | None
     optimizer: str
     batch_size: int
-
-
-class LayerWidth(FrozenModel):
-    """Output channels of a layer before and after pruning.
-
-    Attributes:
-        layer: Name of the node.
-        before: Channels it had.
-        after: Channels it has.
-    """
-
-    layer: str
-    before: int
-    after: int
-
-
-class UnprunedLayers(FrozenModel):
-    """Layers that kept all channels.
-
-    Attributes:
-        layers: Names of the nodes, whose channels only go together.
-        reason: Why.
-    """
-
-    layers: tuple[str, ...]
-    reason: str
-
-
-class PruneSummary(FrozenModel):
-    """What structured pruning removed.
-
-    Attributes:
-        step: Step of the plan.
-        importance: What made a channel worth keeping.
-        allocation: How the channels that go were spread over the layers.
-        goal: Share of MACs, or of latency, that was to be left at most.
-        macs: Multiply-accumulates of one inference before and after.
-        parameters: Weights and biases before and after.
-        latency_ms: Measured while pruning, before and after; None where it was not the goal.
-        target: For which that holds; empty where it was not measured.
-        channels: Every convolution and linear layer, in the graph's order.
-        unpruned: What could not be pruned, or was not to be.
-        dataset: Data set that statistics were estimated anew with; empty for none.
-        samples: Samples of it.
-        output_error: Squared error of the outputs beside the parent's, as a share of their
-            variance, before and after that; the smaller one was kept. None without a data set.
-    """
-
-    step: str
-    importance: str
-    allocation: str
-    goal: float
-    macs: tuple[int, int]
-    parameters: tuple[int, int]
-    latency_ms: tuple[float, float] | None = None
-    target: str = ""
-    channels: tuple[LayerWidth, ...]
-    unpruned: tuple[UnprunedLayers, ...] = ()
-    dataset: str = ""
-    samples: int = 0
-    output_error: tuple[float, float] | None = None
 
 
 class LedgerRow(FrozenModel):

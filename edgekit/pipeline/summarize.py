@@ -14,11 +14,11 @@ from edgekit.core.artifact import Artifact, ArtifactKind, size_on_disk
 from edgekit.core.metadata import ModelMetadata
 from edgekit.core.metrics import AccuracyReport, LatencyStats, Proportion, Unavailable
 from edgekit.core.model_base import FrozenModel
+from edgekit.core.pruning_summary import PruneSummary, SparsifySummary, SparsityGain
 from edgekit.core.run_evidence import LayerErrorSummary, PredictionSummary
 from edgekit.core.run_summary import (
     ArtifactSummary,
     EnvironmentSummary,
-    PruneSummary,
     QatSummary,
     QuantizationSummary,
     RunSummary,
@@ -27,7 +27,6 @@ from edgekit.core.run_summary import (
     TargetResult,
     TrainingSummary,
 )
-from edgekit.core.sparsity_summary import SparsifySummary, SparsityGain
 from edgekit.core.stage import FinishedStep, Note, StageConfig, StageContext, StageResult
 from edgekit.errors import InternalError
 from edgekit.measure.accuracy import agreement

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edgekit.core.metrics import Unavailable
 from edgekit.core.paired_accuracy import PairedAccuracy
-from edgekit.core.run_summary import LedgerRow, PruneSummary, RunSummary
-from edgekit.core.sparsity_summary import SparsifySummary
+from edgekit.core.pruning_summary import PruneSummary, SparsifySummary
+from edgekit.core.run_summary import LedgerRow, RunSummary
 from edgekit.report.figures import (
     format_bytes,
     format_count,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgekit.core.pruning_summary import SparsifySummary
 from edgekit.core.run_summary import RunSummary
-from edgekit.core.sparsity_summary import SparsifySummary
 from edgekit.report.figures import format_bytes, format_share
 from edgekit.report.ledger_tables import statistics_line
 from edgekit.report.tables import Column, Table, texts

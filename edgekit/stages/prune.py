@@ -11,7 +11,7 @@ from pydantic import Field
 
 from edgekit.core.artifact import Artifact, ArtifactKind
 from edgekit.core.metrics import Unavailable
-from edgekit.core.run_summary import LayerWidth, PruneSummary, UnprunedLayers
+from edgekit.core.pruning_summary import LayerWidth, PruneSummary, UnprunedLayers
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.core.target import LowerConfig, RuntimeConfig, Session, Target
 from edgekit.data.datasets import DataSpec, data_files

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from edgekit.core.artifact import Artifact, ArtifactKind
-from edgekit.core.sparsity_summary import DenseLayers, LayerZeros, SparsifySummary
+from edgekit.core.pruning_summary import LayerZeros, SparsifySummary, UnprunedLayers
 from edgekit.core.stage import Note, StageConfig, StageContext, StageResult
 from edgekit.data.datasets import DataSpec, data_files
 from edgekit.training.pruning.sparsify_options import SparsifyOptions
@@ -152,7 +152,7 @@ def _summary(
             LayerZeros(layer=item.layer, zeros=item.zeros, weights=item.weights)
             for item in zeros_of(twin)
         ),
-        dense=tuple(DenseLayers(layers=item.layers, reason=item.reason) for item in dense),
+        dense=tuple(UnprunedLayers(layers=item.layers, reason=item.reason) for item in dense),
         zeros=zeros,
         weights=weights,
         compressed_bytes=sizes,

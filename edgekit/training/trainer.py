@@ -78,10 +78,8 @@ def train(
     """Trains a network; on a CPU the same arguments give the same weights, bit by bit.
 
     A training that was interrupted goes on from its last complete epoch, and ends with the
-    weights that it would have had.
-
-    Of a last batch that is not full the samples are left out in that epoch (a batch of one
-    has no variance to normalise with), unless there is no other.
+    weights that it would have had. Of a last batch that is not full the samples are left out in
+    that epoch (a batch of one has no variance to normalise with), unless there is no other.
 
     Within `edgekit.training.distributed.joined` all processes have to call this alike, and each
     step is divided among them; the first one alone writes and tells of progress.
@@ -115,15 +113,13 @@ def train(
     if folder is not None and not processes.rank:
         checkpoint = Checkpoint(folder, _identity(model, samples, config, seed))
     objective = objective or LabelObjective(label_loss=label_loss_of(config))
-    task = _Task(samples, config, seed, objective, device, processes)
+    task = _Task(samples, config, seed, objective, device, processes, zeros_stay)
     own_seed = seed + processes.rank  # dropout differs between the shares of a batch
     with ExitStack() as stack:
         stack.enter_context(deterministic(own_seed, config.threads, device))
         stack.callback(model.to, "cpu")
         network = stack.enter_context(processes.wrapped(model.to(device)))
         training = _Training(model, network, task)
-        if zeros_stay:
-            training.keep_zeros()
         metrics = open_metrics(None if processes.rank else config.tensorboard)
         stack.callback(metrics.close)
         shown = SilentProgress() if processes.rank or progress is None else progress
@@ -152,6 +148,7 @@ class _Task:
     objective: Objective
     device: torch.device
     processes: Processes
+    zeros_stay: bool
 
 
 class _Training:
@@ -179,6 +176,8 @@ class _Training:
         if task.config.bn_l1:
             bn_l1(model, task.config.bn_l1)  # refuses a model that it would do nothing to
         self._optimizer = make_optimizer(model, task.config)
+        if task.zeros_stay:
+            keep_zeros(model, self._optimizer)
         self._schedule = LambdaLR(
             self._optimizer, lambda step: rate_factor(step, self._steps, task.config)
         )
@@ -190,10 +189,6 @@ class _Training:
         self._labels_seen: list[Tensor] = []
         if self._objective.classifies and isinstance(task.samples, HeldSamples):
             require_classes(task.samples.labels[self._batches.training])
-
-    def keep_zeros(self) -> None:
-        """Lets no step change a weight that is 0 in a sparse tensor."""
-        keep_zeros(self._model, self._optimizer)
 
     def run(
         self, checkpoint: Checkpoint | None, progress: Progress, metrics: Metrics

@@ -3,8 +3,8 @@
 ONNX Runtime 1.26 quantizes the float weights of a Conv, ConvTranspose or Gemm by itself, to 8 bits
 with one scale for all of them, where the layer reads a DequantizeLinear with one scale
 (``WeightBiasQuantization``): a layer that was kept in float for its accuracy then loses it. It
-leaves a DequantizeLinear alone that has a scale for each channel, so such a layer gets one in
-which all of them are the same.
+leaves a DequantizeLinear alone that has several scales, so such a layer gets one with a scale for
+each channel (with one channel, for each line) in which all of them are the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import onnx_ir as ir
 from edgekit.graph.values import add_initializer, constant_array, input_at, int_attribute, is_op
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def keep_float_layers(model: ir.Model) -> int:
@@ -30,7 +31,10 @@ def keep_float_layers(model: ir.Model) -> int:
         weights, reader = constant_array(input_at(node, 1)), _dequantizer(node)
         if weights is None or weights.dtype != np.float32 or reader is None:
             continue
-        made = _by_channel(model.graph, reader, node, _channels(node, weights.shape))
+        slices = _slices(node, weights.shape)
+        if slices is None:
+            continue
+        made = _by_slice(model.graph, reader, node, slices)
         node.replace_input_with(0, made)
         if not reader.outputs[0].uses() and not reader.outputs[0].is_graph_output():
             _take_name(model.graph, reader, made)
@@ -48,6 +52,24 @@ def _dequantizer(node: ir.Node) -> ir.Node | None:
     return reader if scale is not None and scale.size == 1 else None
 
 
+def _slices(node: ir.Node, weights: tuple[int, ...]) -> tuple[int, int] | None:
+    """An axis of a layer's input with several positions, and how many; None without one."""
+    axis, count = _channels(node, weights)
+    if count > 1:
+        return axis, count
+    sizes = _sizes(input_at(node, 0))
+    known = [(at, size) for at, size in enumerate(sizes) if isinstance(size, int) and size > 1]
+    return known[-1] if known else None
+
+
+def _sizes(value: ir.Value | None) -> tuple[object, ...]:
+    """Sizes of a value; quantizing keeps them, so those before it count where it has none."""
+    while value is not None and value.shape is None:
+        maker = value.producer()
+        value = input_at(maker, 0) if is_op(maker, *_QUANTIZERS) and maker is not None else None
+    return () if value is None or value.shape is None else tuple(value.shape)
+
+
 def _channels(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int]:
     """Axis of the input's channels, and how many there are."""
     if node.op_type == "Gemm":
@@ -58,11 +80,11 @@ def _channels(node: ir.Node, shape: tuple[int, ...]) -> tuple[int, int]:
     return 1, shape[1] * int_attribute(node, "group", 1)
 
 
-def _by_channel(
-    graph: ir.Graph, reader: ir.Node, layer: ir.Node, channels: tuple[int, int]
+def _by_slice(
+    graph: ir.Graph, reader: ir.Node, layer: ir.Node, slices: tuple[int, int]
 ) -> ir.Value:
-    """What a copy of a DequantizeLinear gives that has its scale and zero point by channel."""
-    axis, count = channels
+    """What a copy of a DequantizeLinear gives that repeats its scale and zero point."""
+    axis, count = slices
     inputs: list[ir.Value | None] = [reader.inputs[0]]
     for value in reader.inputs[1:]:
         array = constant_array(value)

@@ -1,8 +1,8 @@
 """Whether a tensor that a .tflite file stores without its zeros is whole.
 
-Checked are rows of the last axis in compressed form, as edgekit and TensorFlow's converter write
-them; tensors in sparse blocks, which edgekit never makes, are for the runtime to judge. Slots
-are those of ``SparsityParameters`` and ``DimensionMetadata`` in TensorFlow Lite's ``schema.fbs``.
+Checked are rows of the last axis in compressed form, as edgekit writes them; other sparse forms,
+as of blocks, are for the runtime to judge. Slots are those of ``SparsityParameters`` and
+``DimensionMetadata`` in TensorFlow Lite's ``schema.fbs``.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.core.artifact import Artifact, ArtifactKind
-from edgekit.core.run_summary import PruneSummary
+from edgekit.core.pruning_summary import PruneSummary
 from edgekit.core.stage import StageContext, StageResult
 from edgekit.core.target import Target
 from edgekit.data.datasets import DataSpec

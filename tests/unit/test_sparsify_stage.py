@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.core.artifact import ArtifactKind
-from edgekit.core.sparsity_summary import SparsifySummary
+from edgekit.core.pruning_summary import SparsifySummary
 from edgekit.core.stage import StageContext, StageResult
 from edgekit.data.datasets import DataSpec
 from edgekit.errors import ConfigError, InputError, UnsupportedError

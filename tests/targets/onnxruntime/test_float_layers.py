@@ -34,6 +34,8 @@ g (float[{shape}] x) => (float[{result}] y)
 LAYERS = {
     "conv": ("Conv (d0, w, b)", (6, 4, 3, 3), 6, "2, 4, 8, 8", "2, 6, 6, 6"),
     "no bias": ("Conv (d0, w)", (6, 4, 3, 3), 6, "2, 4, 8, 8", "2, 6, 6, 6"),
+    "one channel": ("Conv (d0, w, b)", (6, 1, 3, 3), 6, "2, 1, 8, 8", "2, 6, 6, 6"),
+    "one feature": ("Gemm (d0, w, b)", (1, 5), 5, "3, 1", "3, 5"),
     "groups": ("Conv <group = 2> (d0, w, b)", (6, 2, 1, 1), 6, "2, 4, 8, 8", "2, 6, 8, 8"),
     "transposed": ("ConvTranspose <strides = [2, 2]> (d0, w, b)", (4, 6, 2, 2), 6, "2, 4, 8, 8",
                    "2, 6, 16, 16"),

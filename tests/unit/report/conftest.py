@@ -12,15 +12,21 @@ from edgekit.core.metrics import (
     Unavailable,
 )
 from edgekit.core.paired_accuracy import PairedAccuracy
+from edgekit.core.pruning_summary import (
+    LayerWidth,
+    LayerZeros,
+    PruneSummary,
+    SparsifySummary,
+    SparsityGain,
+    UnprunedLayers,
+)
 from edgekit.core.run_summary import (
     ArtifactSummary,
     EnvironmentSummary,
     EpochPoint,
     GraphSummary,
     LayerEffect,
-    LayerWidth,
     LedgerRow,
-    PruneSummary,
     QatEpoch,
     QatSummary,
     QuantizationSummary,
@@ -30,15 +36,8 @@ from edgekit.core.run_summary import (
     StepSummary,
     TargetResult,
     TrainingSummary,
-    UnprunedLayers,
 )
 from edgekit.core.signature import ModelSignature, TensorSpec
-from edgekit.core.sparsity_summary import (
-    DenseLayers,
-    LayerZeros,
-    SparsifySummary,
-    SparsityGain,
-)
 from edgekit.core.stage import Note
 from edgekit.core.target import OpCount
 
@@ -286,7 +285,7 @@ def full_summary() -> RunSummary:
                     LayerZeros(layer="conv6", zeros=1234, weights=1543),
                     LayerZeros(layer=f"head {HOSTILE}", zeros=0, weights=640),
                 ),
-                dense=(DenseLayers(layers=("head",), reason="keep names it"),),
+                dense=(UnprunedLayers(layers=("head",), reason="keep names it"),),
                 zeros=1234,
                 weights=2183,
                 compressed_bytes=(262_144, 77_824),

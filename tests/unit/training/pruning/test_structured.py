@@ -266,6 +266,19 @@ def test_shuffled_channels_are_refused_by_name() -> None:
         prune_structured(network, images(size=32), PruneConfig())
 
 
+def test_a_failure_while_channels_are_grouped_is_the_same_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch_pruning = pytest.importorskip("torch_pruning")
+
+    def failing(*_: object, **__: object) -> None:
+        raise IndexError("no such channel")
+
+    monkeypatch.setattr(torch_pruning.DependencyGraph, "get_all_groups", failing)
+    with pytest.raises(UnsupportedError, match=r"removed from Small: .*IndexError: no such"):
+        prune_structured(small(), images(), PruneConfig())
+
+
 def test_latency_needs_a_clock() -> None:
     config = PruneConfig(allocation="latency", latency_ratio=0.5)
     with pytest.raises(ConfigError, match="needs measure"):
