@@ -197,7 +197,7 @@ class _Region:
                 if found is not None:
                     return found
         if not reasons:
-            return None if counts else self._unprunable("its attention has one head")
+            return self._unprunable("its attention has one head, or none that can be told apart")
         return self._unprunable(max(reasons)[1])
 
     def _counts(self, channels: int) -> list[int]:

@@ -208,7 +208,7 @@ BETWEEN = SEPARATE.replace("[back]", "[inner] b = MatMul (a, wl)\n  [back]").rep
     [
         (SUMMED, "read where no heads are told apart (reduce"),
         (UNTURNED, "a reshape of its attention, from [1, 4, 6, 8] to [1, 6, 32], mixes heads"),
-        (BETWEEN, "states sizes as numbers"),
+        (BETWEEN, "its attention has one head, or none that can be told apart"),
     ],
     ids=["sum", "unturned", "layer-between"],
 )
@@ -224,7 +224,8 @@ def test_other_attention_keeps_its_heads_and_says_why(text: str, reason: str) ->
 def test_a_single_head_is_kept_and_told() -> None:
     sizes = np.array([-1, TOKENS, 1, HEADS * WIDTH], np.int64)
     report, _ = pruned(attention(SEPARATE, split_sizes=sizes), macs_ratio=0.95)
-    assert "q" in reasons(report)
+    assert {item.layer for item in report.channels if item.after != item.before} == {"wide"}
+    assert reasons(report)["q"] == "its attention has one head, or none that can be told apart"
 
 
 def test_what_is_lowered_computes_the_same_with_fewer_heads(tmp_path: Path) -> None:
